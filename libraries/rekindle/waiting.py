@@ -1,0 +1,97 @@
+"""One wait for everything: look, stop at once when done or hopeless, and say how long and how often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rekindle.errors import RekindleError
+
+T = TypeVar("T")
+
+# A pause of 2 % of what was waited already keeps the lag of noticing within 2 % (or within the floor, at first).
+LAG = 0.02
+FLOOR = 0.05
+
+
+class Timeout(RekindleError):
+    """The wait ran to its end. The message carries the last thing seen."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Monotonic time in seconds and the pause between two looks; tests bring their own."""
+
+    now: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Waited(Generic[T]):
+    """What a wait ended with: the value seen last, the seconds it took, how often it looked."""
+
+    value: T
+    seconds: float
+    looks: int
+
+
+def wait_until(
+    what: str,
+    look: Callable[[], T],
+    done: Callable[[T], bool],
+    *,
+    timeout: float,
+    hopeless: Callable[[T], str | None] = lambda _: None,
+    describe: Callable[[T], str] = repr,
+    tolerate: tuple[type[Exception], ...] = (),
+    floor: float = FLOOR,
+    clock: Clock | None = None,
+) -> Waited[T]:
+    """Looks until `done` says yes.
+
+    Args:
+        what: what is waited for, as it stands in the message: "machine 7 to be running".
+        look: fetches the state once.
+        done: tells whether the state is the wanted one.
+        timeout: seconds after which the wait gives up. The state is looked at once more at the very end.
+        hopeless: a reason when the state can never become the wanted one; ends the wait at once.
+        describe: the state in a few words, for the message.
+        tolerate: errors of `look` that count as "not yet" (a connection that is refused while a machine boots).
+        floor: the shortest pause between two looks, seconds.
+        clock: time and pause; the real ones by default.
+
+    Returns:
+        The value seen last, the seconds waited and the number of looks.
+
+    Raises:
+        Timeout: at the deadline, or at once when hopeless; says what was wanted, seen, how long and how often.
+    """
+    time_source = clock or Clock()
+    begun = time_source.now()
+    looks = 0
+    while True:
+        seen: str
+        looks += 1
+        try:
+            value = look()
+        except tolerate as error:
+            seen = f"{type(error).__name__}: {error}"
+        else:
+            elapsed = time_source.now() - begun
+            if done(value):
+                return Waited(value, elapsed, looks)
+            seen = describe(value)
+            if reason := hopeless(value):
+                raise Timeout(
+                    f"Waited for {what}: gave up after {elapsed:.1f} s and {looks} looks, because {reason}. "
+                    f"Last seen: {seen}."
+                )
+        elapsed = time_source.now() - begun
+        if elapsed >= timeout:
+            raise Timeout(
+                f"Waited for {what}: not so after {elapsed:.1f} s (limit {timeout:g} s) and {looks} looks. "
+                f"Last seen: {seen}."
+            )
+        time_source.pause(min(max(floor, elapsed * LAG), timeout - elapsed))

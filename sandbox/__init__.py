@@ -1,0 +1,1 @@
+"""The embedded cloud: a marketplace, machines, an object store and a control plane on loopback."""

@@ -1,0 +1,1 @@
+"""The machines: real sshd in bubblewrap, with a disk, an agent and a simulated GPU."""

@@ -1,0 +1,1 @@
+"""The GPU market: rents machines out and bills them."""

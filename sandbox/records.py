@@ -1,0 +1,47 @@
+"""Durable records: pydantic models in one SQLite table, written before anything acts on them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Records:
+    """Keeps models by kind (their class name) and key. A put that has returned survives kill -9."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS record (kind TEXT, key TEXT, body TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+        )
+
+    def put(self, key: object, model: BaseModel) -> None:
+        self._db.execute(
+            "INSERT INTO record VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
+            (type(model).__name__, str(key), model.model_dump_json()),
+        )
+
+    def get(self, kind: type[Model], key: object) -> Model | None:
+        row = self._db.execute(
+            "SELECT body FROM record WHERE kind = ? AND key = ?", (kind.__name__, str(key))
+        ).fetchone()
+        return kind.model_validate_json(row[0]) if row else None
+
+    def all(self, kind: type[Model]) -> Iterator[Model]:
+        rows = self._db.execute("SELECT body FROM record WHERE kind = ? ORDER BY key", (kind.__name__,)).fetchall()
+        for (body,) in rows:
+            yield kind.model_validate_json(body)
+
+    def delete(self, kind: type[BaseModel], key: object) -> None:
+        self._db.execute("DELETE FROM record WHERE kind = ? AND key = ?", (kind.__name__, str(key)))
+
+    def close(self) -> None:
+        self._db.close()

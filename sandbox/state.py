@@ -1,0 +1,160 @@
+"""The state directory: where one embedded cloud keeps its addresses, credentials, databases and disks.
+
+Everything in it is private to the user who started the cloud (mode 700, secrets 600). It is kept between runs, so
+that a machine hibernated today can be woken tomorrow.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+DEFAULT_STATE_DIR = PROJECT_DIR / ".rekindle" / "cloud"
+
+
+class Ports(BaseModel):
+    """The TCP ports on 127.0.0.1 that a person or a client connects to."""
+
+    control: int
+    market: int
+    store: int
+
+
+class CloudConfig(BaseModel):
+    """What every part of a cloud must know of the others. Written by the supervisor before it starts them."""
+
+    cloud_id: str = Field(description="random; part of every health answer: a stranger on the port is noticed")
+    ports: Ports
+    profile: str = "instant"
+    seed: int = 1
+
+    @property
+    def control_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.control}"
+
+    @property
+    def market_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.market}"
+
+    @property
+    def store_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.store}"
+
+
+def _token(length: int) -> str:
+    return Field(default_factory=lambda: secrets.token_hex(length // 2))
+
+
+class Secrets(BaseModel):
+    """The credentials of one cloud, generated once for its state directory."""
+
+    dumont_email: str = "test@test.com"
+    dumont_password: str = _token(24)
+    jwt_secret: str = _token(64)
+    admin_token: str = _token(48)
+    vast_api_key: str = _token(64)
+    dumont_vast_api_key: str = _token(64)
+    b2_key_id: str = _token(24)
+    b2_application_key: str = _token(32)
+    b2_bucket: str = "dumontcloud-snapshots"
+    r2_access_key: str = _token(32)
+    r2_secret_key: str = _token(64)
+    r2_bucket: str = "dumont-r2"
+    store_admin_key_id: str = _token(24)
+    store_admin_key: str = _token(32)
+    restic_password: str = _token(32)
+
+
+class StateDir:
+    """Names every file of a state directory in one place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def create(self) -> None:
+        """Makes the directory, its folders, its secrets and its key pairs where they are missing."""
+        for folder in (self.root, self.logs, self.keys, self.machines, self.store):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._secrets_file.exists():
+            write_private(self._secrets_file, Secrets().model_dump_json(indent=1))
+        for key in (self.control_key, self.user_key):
+            if not key.exists():
+                subprocess.run(
+                    ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"rekindle-{key.stem}", "-f", str(key)],
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                )
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def control_key(self) -> Path:
+        """The private key with which Dumont Cloud enters the machines."""
+        return self.keys / "control"
+
+    @property
+    def user_key(self) -> Path:
+        """The private key with which the user enters the machines."""
+        return self.keys / "user"
+
+    @property
+    def machines(self) -> Path:
+        return self.root / "machines"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def market_db(self) -> Path:
+        return self.root / "market.db"
+
+    @property
+    def control_db(self) -> Path:
+        return self.root / "control.db"
+
+    @property
+    def _secrets_file(self) -> Path:
+        return self.root / "secrets.json"
+
+    @property
+    def _config_file(self) -> Path:
+        return self.root / "cloud.json"
+
+    def secrets(self) -> Secrets:
+        return Secrets.model_validate_json(self._secrets_file.read_text())
+
+    def has_config(self) -> bool:
+        return self._config_file.exists()
+
+    def config(self) -> CloudConfig:
+        return CloudConfig.model_validate_json(self._config_file.read_text())
+
+    def write_config(self, config: CloudConfig) -> None:
+        write_private(self._config_file, config.model_dump_json(indent=1))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file with mode 600, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
