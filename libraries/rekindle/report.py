@@ -1,0 +1,139 @@
+"""The report of one test: what was used, how long each step took, what it cost, what was checked.
+
+The JSON shape is `{test_name, timestamp, resources, timings, cost, validation, …}`; keys are added, never renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One timed step of a test: a `GROUP` of the suite.
+
+    `begun` is in seconds since the test began, `seconds` is how long the step took, both monotonic.
+    """
+
+    name: str
+    begun: float
+    seconds: float
+    passed: bool
+
+    @property
+    def key(self) -> str:
+        """`[2/5] Create files` becomes `create_files_sec`."""
+        words = STEP_NUMBER.sub("", self.name).lower()
+        return re.sub(r"\W+", "_", words).strip("_") + "_sec"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was looked at: what, how many of it, by which witness."""
+
+    what: str
+    counted: Mapping[str, int]
+    witness: str
+
+
+@dataclass
+class Report:
+    """Collects what one test finds out. Times are monotonic seconds; money is USD."""
+
+    test_name: str
+    begun_at: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    resources: dict[str, Json] = field(default_factory=dict)
+    cost: dict[str, Json] = field(default_factory=dict)
+    validation: dict[str, Json] = field(default_factory=dict)
+    claims: dict[str, Json] = field(default_factory=dict)
+    metrics: dict[str, Json] = field(default_factory=dict)
+    not_witnessed: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    _begun: float = field(default_factory=time.monotonic)
+    _seconds: float | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the test began, or that it took once it has ended."""
+        return time.monotonic() - self._begun if self._seconds is None else self._seconds
+
+    def end(self) -> None:
+        """Stops the clock of the whole test."""
+        self._seconds = self.elapsed()
+
+    def add_step(self, name: str, begun: float, *, passed: bool) -> Step:
+        """Adds a step that has just ended; `begun` is what `elapsed` was at its start."""
+        step = Step(name, begun, self.elapsed() - begun, passed)
+        self.steps.append(step)
+        return step
+
+    def add_check(self, what: str, witness: str, **counted: int) -> None:
+        """Says that something was checked, and how many of it."""
+        self.checks.append(Check(what, counted, witness))
+
+    def timings(self) -> dict[str, float]:
+        """Seconds of each step under its key, then the sum. A step that ran twice counts twice."""
+        seconds: dict[str, float] = {}
+        for step in self.steps:
+            seconds[step.key] = seconds.get(step.key, 0.0) + step.seconds
+        total = self.elapsed()
+        return {key: round(value, 3) for key, value in seconds.items()} | {
+            "total_sec": round(total, 3),
+            "total_min": round(total / 60, 3),
+        }
+
+    def document(self, *, passed: bool, error: str | None) -> dict[str, Json]:
+        """The whole report as it is written to disk."""
+        return {
+            "test_name": self.test_name,
+            "timestamp": self.begun_at.isoformat(timespec="seconds"),
+            "resources": self.resources,
+            "timings": dict(self.timings()),
+            "cost": self.cost,
+            "validation": {"success": passed, **self.validation, "error": error},
+            "metrics": self.metrics,
+            "claims": self.claims,
+            "checks": [{"what": c.what, "witness": c.witness, "counted": dict(c.counted)} for c in self.checks],
+            "not_witnessed": list(self.not_witnessed),
+        }
+
+    def write(self, folder: Path, *, passed: bool, error: str | None) -> Path:
+        """Writes `<test>_report_<epoch>.json`, whole or not at all, and never over another report.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full; nothing is left behind then.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.document(passed=passed, error=error), indent=2, ensure_ascii=False)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self.test_name}_report_")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+            Path(name).chmod(0o644)
+            return _link_to_free_name(Path(name), folder / f"{self.test_name}_report_", int(time.time()))
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def _link_to_free_name(written: Path, stem: Path, epoch: int) -> Path:
+    # Two processes may end a test of the same name in the same second: the later one takes the next free second.
+    while True:
+        path = stem.with_name(f"{stem.name}{epoch}.json")
+        try:
+            path.hardlink_to(written)
+        except FileExistsError:
+            epoch += 1
+        else:
+            return path

@@ -1,0 +1,68 @@
+"""The pictures of a report: a timeline of the steps (SVG) and tables, as HTML that needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from rekindle.report import Check, Step
+
+WIDTH, LABEL, ROW, PAD = 860, 190, 26, 8
+PASSED, FAILED, GRID, INK = "#2b7a4b", "#b3261e", "#d9dde3", "#1f2933"
+SHORTEST_BAR = 2.0
+
+
+def timeline(steps: Sequence[Step], total: float) -> str:
+    """Draws the steps of a test on one time axis.
+
+    Args:
+        steps: the steps, in the order in which they ran.
+        total: seconds of the whole test; the length of the axis.
+
+    Returns:
+        An SVG element as text.
+    """
+    height = ROW * (len(steps) + 1) + 2 * PAD
+    axis = WIDTH - LABEL - 90
+    scale = axis / max(total, 1e-9)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" '
+        f'aria-label="Timeline of the steps" font-family="system-ui, sans-serif" font-size="13">'
+    ]
+    for tick in range(5):
+        x = LABEL + axis * tick / 4
+        parts.append(f'<line x1="{x:.1f}" y1="{PAD}" x2="{x:.1f}" y2="{height - ROW}" stroke="{GRID}"/>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{height - PAD}" text-anchor="middle" fill="{INK}">{total * tick / 4:.1f} s</text>'
+        )
+    for row, step in enumerate(steps):
+        y = PAD + row * ROW
+        x = LABEL + step.begun * scale
+        width = max(step.seconds * scale, SHORTEST_BAR)
+        colour = PASSED if step.passed else FAILED
+        parts.append(f'<text x="0" y="{y + 17}" fill="{INK}">{escape(step.name)}</text>')
+        parts.append(f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{ROW - 8}" rx="3" fill="{colour}"/>')
+        parts.append(f'<text x="{x + width + 6:.1f}" y="{y + 17}" fill="{INK}">{step.seconds:.2f} s</text>')
+    return "".join(parts) + "</svg>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A plain HTML table; every cell is escaped."""
+    style = 'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid #d9dde3"'
+    head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
+
+
+def checks_table(checks: Iterable[Check]) -> str:
+    """What was checked, how many of it, and who was asked."""
+    return table(
+        ("what was checked", "how many", "witness"),
+        (
+            (check.what, ", ".join(f"{count:,} {name}".replace("_", " ") for name, count in check.counted.items()),
+             check.witness)
+            for check in checks
+        ),
+    )
