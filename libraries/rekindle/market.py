@@ -1,0 +1,248 @@
+"""The client of the GPU market: the witness of what is rented and what is billed, beside the product's own words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+
+from rekindle.errors import Misconfigured, Unknown
+from rekindle.http import PAUSES, Json, JsonClient, Refused
+
+PAGE = 25
+CHARGES_PAGE = 100
+# No account that these suites run on has so many machines or charges: a listing that goes on is going in circles.
+MOST_PAGES = 1000
+WEEK = 7 * 86400
+DAY = 86400
+
+
+@dataclass(frozen=True)
+class MarketInstance:
+    """A contract as the market has it: `dph_total` in USD an hour, `disk_space` in GB, `start_date` an epoch second."""
+
+    id: int
+    label: str | None
+    intended_status: str | None
+    actual_status: str | None
+    status_msg: str | None
+    gpu_name: str | None
+    dph_total: float
+    disk_space: float | None
+    ssh_host: str | None
+    ssh_port: int | None
+    machine_id: int | None
+    start_date: float | None
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One line of the bill.
+
+    `start` and `end` in epoch seconds (`end` is None while it grows), `seconds` billed, `usd` so far, `rate` in USD an
+    hour, `kind` such as `gpu` or `disk`.
+    """
+
+    start: float
+    end: float | None
+    seconds: float
+    usd: float
+    rate: float
+    kind: str
+
+
+class MarketClient:
+    """One account's view of the market. Thread-safe.
+
+    Args:
+        url: the market's address, without `/api`.
+        api_key: the account's key.
+        pauses: seconds between the tries of calls that may be repeated.
+        pause: how to pause.
+        transport: how requests are sent; tests bring their own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        pauses: Sequence[float] = PAUSES,
+        pause: Callable[[float], None] = time.sleep,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._http = JsonClient(
+            "the market",
+            url,
+            advice="Is it running? Is VAST_URL its address?",
+            token=SecretStr(api_key),
+            pauses=pauses,
+            pause=pause,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"MarketClient({self._http.url!r})"
+
+    def close(self) -> None:
+        self._http.close()
+
+    def instance(self, instance_id: int) -> MarketInstance | None:
+        """The contract, or None when the market has none of this id for this account.
+
+        Raises:
+            Misconfigured: the key is wrong (which the market may say with 404).
+            Unknown: it could not be asked.
+        """
+        what = f"whether machine {instance_id} exists"
+        try:
+            answer = self._http.get(f"/api/v0/instances/{instance_id}/", params={"owner": "me"})
+        except Refused as refused:
+            if refused.status == 404:
+                self.balance()  # a wrong key can answer 404 as well: then this says so
+                return None
+            raise self._cannot_tell(what, refused) from None
+        if not isinstance(answer, dict) or "instances" not in answer:
+            raise Unknown(f"It cannot be told {what}: the market's answer has no `instances`.")
+        row = answer["instances"]
+        if isinstance(row, list):
+            row = next((each for each in row if each.get("id") == instance_id), None)
+        return _instance(row) if row else None
+
+    def instances(self) -> list[MarketInstance]:
+        """Every contract of the account, all pages. An error is raised, never an empty list.
+
+        Raises:
+            Unknown: a page could not be read, repeats, or the pages hold fewer than the market counts.
+        """
+        query = {"select_filters": {}, "order_by": [{"col": "id", "dir": "asc"}], "limit": PAGE}
+        pages = list(self._pages("/api/v1/instances/", query, "instances", "which machines exist"))
+        rows = [_instance(row) for _, page in pages for row in page]
+        if len({row.id for row in rows}) != len(rows):
+            raise Unknown("It cannot be told which machines exist: the market lists one on two pages.")
+        # Later ids come later, so that only a machine that was left out can make the last count exceed what was read.
+        total = pages[-1][0].get("total_instances")
+        if isinstance(total, int) and total > len(rows):
+            raise Unknown(
+                f"It cannot be told which machines exist: the market counts {total} and lists {len(rows)} "
+                f"on {len(pages)} pages."
+            )
+        return rows
+
+    def charges(self, instance_id: int, since: float | None = None) -> list[Charge]:
+        """The bill of one machine, all pages.
+
+        Args:
+            instance_id: the contract.
+            since: epoch seconds; a week ago when None.
+
+        Raises:
+            Unknown: a page could not be read.
+        """
+        now = time.time()
+        query = {
+            # A day beyond now on both sides: the market counts in days, and its clock is not ours.
+            "select_filters": {
+                "day": {"gte": int(now - WEEK if since is None else since - DAY), "lte": int(now + DAY)},
+                "type": {"in": ["instance"]},
+            },
+            "latest_first": False,
+            "limit": CHARGES_PAGE,
+            "format": "table",
+        }
+        source = f"instance-{instance_id}"
+        pages = self._pages("/api/v0/charges/", query, "results", f"what machine {instance_id} costs")
+        return [_charge(row) for _, page in pages for row in page if row.get("source") == source]
+
+    def destroy(self, instance_id: int) -> bool:
+        """Ends the contract. Returns whether there was one.
+
+        Raises:
+            Misconfigured: the key is wrong.
+            Unknown: it is not known whether it ended.
+        """
+        try:
+            answer = self._http.delete(f"/api/v0/instances/{instance_id}/", {})
+        except Refused as refused:
+            if refused.status == 404:
+                self.balance()
+                return False
+            raise self._cannot_tell(f"whether machine {instance_id} was destroyed", refused) from None
+        if isinstance(answer, dict) and answer.get("success") is False:
+            raise Unknown(f"The market did not destroy machine {instance_id}: {answer.get('msg') or answer}.")
+        return True
+
+    def balance(self) -> float:
+        """What the account can still spend, credit included, in USD."""
+        try:
+            answer = self._http.get("/api/v0/users/current/")
+        except Refused as refused:
+            if refused.status == 404:
+                raise self._wrong_key(refused) from None
+            raise self._cannot_tell("what the account holds", refused) from None
+        if not isinstance(answer, dict) or not {"credit", "balance"} & answer.keys():
+            raise Unknown("It cannot be told what the account holds: the market gives neither credit nor balance.")
+        return float(answer.get("credit") or 0) + float(answer.get("balance") or 0)
+
+    def _pages(
+        self, path: str, query: dict[str, Any], key: str, what: str
+    ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """The pages of a listing, each whole and its rows. A page that cannot be read ends it with an error."""
+        seen: set[str] = set()
+        token: str | None = None
+        for _ in range(MOST_PAGES):
+            try:
+                answer: Json = self._http.get(path, params={**query, "after_token": token})
+            except Refused as refused:
+                raise self._cannot_tell(what, refused) from None
+            rows = answer.get(key) if isinstance(answer, dict) else None
+            if not isinstance(rows, list):
+                raise Unknown(f"It cannot be told {what}: the market's answer to GET {path} has no list `{key}`.")
+            yield answer, rows
+            token = answer.get("next_token")
+            if not token:
+                return
+            if token in seen:
+                raise Unknown(f"It cannot be told {what}: the market's pages of GET {path} go in circles.")
+            seen.add(token)
+        raise Unknown(f"It cannot be told {what}: GET {path} has more than {MOST_PAGES} pages.")
+
+    def _cannot_tell(self, what: str, refused: Refused) -> Unknown | Misconfigured:
+        if refused.status in {401, 403}:
+            return self._wrong_key(refused)
+        return Unknown(f"It cannot be told {what}: {refused}")
+
+    def _wrong_key(self, refused: Refused) -> Misconfigured:
+        return Misconfigured(f"The market at {self._http.url} refused the key: {refused.text} Check VAST_API_KEY.")
+
+
+def _instance(row: dict[str, Any]) -> MarketInstance:
+    return MarketInstance(
+        id=int(row["id"]),
+        label=row.get("label"),
+        intended_status=row.get("intended_status"),
+        actual_status=row.get("actual_status"),
+        status_msg=row.get("status_msg"),
+        gpu_name=row.get("gpu_name"),
+        dph_total=float(row.get("dph_total") or 0),
+        disk_space=row.get("disk_space"),
+        ssh_host=row.get("ssh_host"),
+        ssh_port=row.get("ssh_port"),
+        machine_id=row.get("machine_id"),
+        start_date=row.get("start_date"),
+    )
+
+
+def _charge(row: dict[str, Any]) -> Charge:
+    return Charge(
+        start=float(row["start"]),
+        end=None if row.get("end") is None else float(row["end"]),
+        seconds=float(row.get("quantity") or 0),
+        usd=float(row.get("amount") or 0),
+        rate=float(row.get("rate") or 0),
+        kind=str(row.get("type") or ""),
+    )

@@ -1,0 +1,142 @@
+"""What a run must be told: addresses, accounts and keys, under the names that `python -m sandbox env` prints."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from dotenv.parser import parse_stream
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from rekindle.errors import Misconfigured
+
+ADVICE = 'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
+
+
+class Settings(BaseModel):
+    """The addresses and credentials of one target. Each field is the variable of the same name in capitals.
+
+    The optional ones belong to witnesses that a user may be unable to give; `require` demands them where they are
+    needed after all.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    dumont_api_url: str = Field(description="the address of the Dumont API, such as http://localhost:8766")
+    dumont_email: str = Field(description="the e-mail of the Dumont account")
+    dumont_password: SecretStr = Field(description="the password of the Dumont account")
+    vast_url: str | None = Field(None, description="the address of the market, such as https://console.vast.ai")
+    vast_api_key: SecretStr | None = Field(None, description="the API key of the market's account")
+    b2_key_id: str = Field(description="the id of the bucket's application key")
+    b2_application_key: SecretStr = Field(description="the bucket's application key")
+    b2_bucket: str = Field(description="the bucket that holds the snapshots")
+    b2_endpoint: str = Field(description="the bucket's S3 endpoint, such as s3.us-west-000.backblazeb2.com")
+    restic_repository: str | None = Field(None, description="the restic repository, such as s3:https://…/bucket/restic")
+    restic_password: SecretStr | None = Field(None, description="the password of the restic repository")
+    ssh_key_path: Path = Field(description="the private SSH key that the market's account knows")
+
+    warnings: tuple[str, ...] = ()
+    """What the user should know although nothing failed, one sentence each. Not a variable."""
+
+    @classmethod
+    def from_environment(cls, env_file: Path | None = None) -> Settings:
+        """Reads the environment, and for what it lacks the file, when there is one.
+
+        Raises:
+            Misconfigured: the file cannot be read, or `from_mapping` does not like what was found.
+        """
+        from_file = read_env_file(env_file) if env_file else {}
+        settings = cls.from_mapping(from_file | {name: value for name, value in os.environ.items() if value.strip()})
+        if not env_file or not from_file or not (mode := env_file.stat().st_mode & 0o777) & 0o077:
+            return settings
+        warning = f"{env_file} holds credentials and can be read by others (mode {mode:o}): chmod 600 {env_file}"
+        return settings.model_copy(update={"warnings": (warning,)})
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> Settings:
+        """Takes the variables from a mapping of names to values. An empty value counts as missing.
+
+        Raises:
+            Misconfigured: names every variable that is missing and what it is for, or the one that cannot be right.
+        """
+        variables = [name for name, field in cls.model_fields.items() if field.description]
+        given = {name: value for name in variables if (value := mapping.get(name.upper())) and value.strip()}
+        cls._demand(given, [name for name in variables if cls.model_fields[name].is_required()])
+        read: dict[str, Any] = dict(given)
+        for name in ("dumont_api_url", "vast_url"):
+            if name in read:
+                read[name] = _address(name, read[name])
+        endpoint = given["b2_endpoint"]
+        read["b2_endpoint"] = _address("b2_endpoint", endpoint if "://" in endpoint else f"https://{endpoint}")
+        read["ssh_key_path"] = _private_key(given["ssh_key_path"])
+        return cls(**read)
+
+    def require(self, *names: str) -> None:
+        """Demands optional fields, by field name.
+
+        Raises:
+            Misconfigured: names every one that is missing and what it is for.
+        """
+        self._demand({name: value for name in names if (value := getattr(self, name))}, names)
+
+    @classmethod
+    def _demand(cls, given: Mapping[str, Any], names: Sequence[str]) -> None:
+        missing = [name for name in names if name not in given]
+        if missing:
+            width = max(map(len, missing))
+            lines = [f"  {name.upper():{width}}  {cls.model_fields[name].description}" for name in missing]
+            raise Misconfigured("\n".join(["Missing in the environment and in .env:", *lines, ADVICE]))
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Reads `NAME=value` lines (`export` and quotes allowed, nothing is substituted). A missing file is empty.
+
+    Raises:
+        Misconfigured: it is not a file, cannot be read, or holds a line that is something else; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError:
+        raise Misconfigured(f"{path} is a directory: it must be a file of NAME=value lines, or not be there.") from None
+    except UnicodeDecodeError:
+        raise Misconfigured(f"{path} is not UTF-8 text: it must be a file of NAME=value lines.") from None
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}. Make it yours: chmod 600 {path}") from None
+    values: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key and binding.value is None):
+            # The line itself may hold a secret, so only its number is told.
+            raise Misconfigured(f"{path}, line {binding.original.line}: not NAME=value. Mend or remove that line.")
+        if binding.key and binding.value is not None:
+            values[binding.key] = binding.value
+    return values
+
+
+def _address(name: str, value: str) -> str:
+    try:
+        url = httpx2.URL(value.strip().rstrip("/"))
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise Misconfigured(f"{name.upper()} is not an address: it must be like http://host:port or https://host.")
+    return str(url)
+
+
+def _private_key(value: str) -> Path:
+    path = Path(value).expanduser()
+    if not path.is_file():
+        seen = "is not a file" if path.exists() else "does not exist"
+        raise Misconfigured(f"SSH_KEY_PATH: {path} {seen}. It must name the private SSH key that the market knows.")
+    if not os.access(path, os.R_OK):
+        raise Misconfigured(f"SSH_KEY_PATH: {path} cannot be read by this user.")
+    if (mode := path.stat().st_mode & 0o777) & 0o077:
+        raise Misconfigured(
+            f"SSH_KEY_PATH: {path} can be read by others (mode {mode:o}), and ssh refuses such keys: chmod 600 {path}"
+        )
+    return path
