@@ -502,7 +502,7 @@ class DumontClient:
             if isinstance(error, Refused) and error.status < 500:
                 raise
             raise AmbiguousCreate(
-                f"It is not known whether a machine was rented ({whom}): {error} "
+                f"It is not known whether a machine was rented ({whom}): {str(error).removeprefix(Unknown.prefix)} "
                 "Nothing was sent a second time. Look for the machine before renting another."
             ) from None
         if not isinstance(answer, dict):

@@ -35,7 +35,10 @@ from typing import BinaryIO, Self
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.waiting import Timeout
 
+# Seconds until the machine says that it speaks SSH, and until the login is done: that one costs both sides processor
+# time, and fifty may be logging in at once.
 CONNECT_TIMEOUT = 10
+LOGIN_TIMEOUT = 30
 # Between the tries of a connection that was refused, seconds. Nothing was executed yet, so that trying again is safe.
 PAUSES = (0.2, 0.5)
 CHUNK = 1 << 20
@@ -224,7 +227,7 @@ class Machine:
             raise self._failure(script, exit_code, stderr)
 
     def answers(self) -> bool:
-        """Whether one can log in now; one try, ten seconds at most.
+        """Whether one can log in now; one try.
 
         Raises:
             HostKeyChanged: somebody answers, but it is another machine.
@@ -233,7 +236,7 @@ class Machine:
             with self._lock:
                 if self._connection is None or not self._connection.alive():
                     self._connect(first_contact=False)
-            self.run("exit 0", timeout=CONNECT_TIMEOUT)
+            self.run("exit 0", timeout=LOGIN_TIMEOUT)
         except (SshRefused, ConnectionLost, Timeout):
             return False
         return True
@@ -322,18 +325,13 @@ class Machine:
 
     def _refusal(self, complaint: str) -> RekindleError:
         if "IDENTIFICATION HAS CHANGED" in complaint or "host key is known for" in complaint:
-            recorded = self._recorded_key()
-            if recorded is None:
-                return SshRefused(
-                    f"SSH to {self._where()} was not tried: its host key is not recorded in {self._known_hosts}. "
-                    "pin() makes the first contact."
-                )
+            recorded = self.host_key_fingerprint()
             shown = re.search(r"SHA256:[\w+/]+", complaint)
             return HostKeyChanged(
                 f"Another machine answers as {self._where()}: its host key is {shown[0] if shown else 'another one'}, "
-                f"recorded at first contact was {self.host_key_fingerprint()}."
+                f"recorded at first contact was {recorded}."
             )
-        last = complaint.splitlines()[-1] if complaint else "ssh ended without a word"
+        last = complaint.splitlines()[-1].rstrip(".") if complaint else "ssh ended without a word"
         advice = (
             "Is the public half of SSH_KEY_PATH registered with the market's account?"
             if "Permission denied" in last
@@ -391,14 +389,14 @@ class _Connection:
     def open(self) -> str | None:
         """Waits for the login. Returns None when it is there, else what ssh said."""
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
-        deadline = time.monotonic() + CONNECT_TIMEOUT + 2
+        deadline = time.monotonic() + LOGIN_TIMEOUT
         said = b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             # A shell's start-up files may talk before us.
             while not said.endswith(b"ready\n"):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    return f"no login within {CONNECT_TIMEOUT + 2} s"
+                    return f"no login within {LOGIN_TIMEOUT} s"
                 chunk = os.read(self._process.stdout.fileno(), CHUNK)
                 if not chunk:
                     _end(self._process)
