@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from rekindle.errors import Unknown
+
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
+RULE = "=" * 70
 STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
 
 
@@ -62,6 +65,7 @@ class Report:
     not_witnessed: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    _running: list[tuple[str, float]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
     _seconds: float | None = None
 
@@ -73,11 +77,31 @@ class Report:
         """Stops the clock of the whole test."""
         self._seconds = self.elapsed()
 
-    def add_step(self, name: str, begun: float, *, passed: bool) -> Step:
-        """Adds a step that has just ended; `begun` is what `elapsed` was at its start."""
+    def start_step(self, name: str) -> None:
+        """Starts the clock of a step; steps may be nested."""
+        self._running.append((name, self.elapsed()))
+
+    def end_step(self, *, passed: bool) -> Step:
+        """Stops the clock of the step that was started last."""
+        name, begun = self._running.pop()
         step = Step(name, begun, self.elapsed() - begun, passed)
         self.steps.append(step)
         return step
+
+    def seconds_of(self, *steps: str) -> float:
+        """How long the named steps took together (`provision`, `restore`: their keys without `_sec`).
+
+        Raises:
+            Unknown: one of them has not ended, so that its seconds are not known.
+        """
+        timings = self.timings()
+        missing = [step for step in steps if f"{step}_sec" not in timings]
+        if missing or not steps:
+            raise Unknown(
+                f"The seconds of {', '.join(missing) or 'no step'} cannot be summed up: steps that have ended in this "
+                f"test are {', '.join(timings)}."
+            )
+        return sum(timings[f"{step}_sec"] for step in steps)
 
     def add_check(self, what: str, witness: str, **counted: int) -> None:
         """Says that something was checked, and how many of it."""
@@ -125,6 +149,43 @@ class Report:
             return _link_to_free_name(Path(name), folder / f"{self.test_name}_report_", int(time.time()))
         finally:
             Path(name).unlink(missing_ok=True)
+
+    def summary(self, *, error: str | None) -> list[str]:
+        """The block of lines that ends a test on the console."""
+        lines = ["", RULE, f"REPORT: {self.test_name.replace('_', ' ').upper()} TEST", RULE]
+        for heading, values in (
+            ("Resources", self.resources),
+            ("Timings", {key: f"{value:.2f}" for key, value in self.timings().items()}),
+            ("Cost", self.cost),
+            ("Metrics", self.metrics),
+            ("Claims of the product, not measured", self.claims),
+        ):
+            if values:
+                lines += [f"{heading}:", *(f"   {key + ':':<28} {value}" for key, value in values.items())]
+        lines += ["Checked:"] if self.checks else []
+        lines += [f"   {check.what}: {counts(check.counted)}  (by {check.witness})" for check in self.checks]
+        lines += [f"   not witnessed: {witness}" for witness in self.not_witnessed]
+        lines += [f"Result: {'✗ ' + error.splitlines()[0] if error else '✓ passed'}", RULE]
+        return lines
+
+
+def counts(counted: Mapping[str, int]) -> str:
+    """`{"files": 1007, "bytes": 64}` as `1,007 files, 64 bytes`."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items())
+
+
+class _Running:
+    report = Report("no_test")
+
+
+def begin(report: Report) -> None:
+    """Makes this the report that keywords add to; a process runs one test at a time."""
+    _Running.report = report
+
+
+def current() -> Report:
+    """The report of the test that runs now."""
+    return _Running.report
 
 
 def _link_to_free_name(written: Path, stem: Path, epoch: int) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from rekindle.report import Check, Step
+from rekindle.report import Check, Step, counts
 
 WIDTH, LABEL, ROW, PAD = 860, 190, 26, 8
 PASSED, FAILED, GRID, INK = "#2b7a4b", "#b3261e", "#d9dde3", "#1f2933"
@@ -26,8 +26,10 @@ def timeline(steps: Sequence[Step], total: float) -> str:
     axis = WIDTH - LABEL - 90
     scale = axis / max(total, 1e-9)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" '
-        f'aria-label="Timeline of the steps" font-family="system-ui, sans-serif" font-size="13">'
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" '
+            f'aria-label="Timeline of the steps" font-family="system-ui, sans-serif" font-size="13">'
+        )
     ]
     for tick in range(5):
         x = LABEL + axis * tick / 4
@@ -35,7 +37,7 @@ def timeline(steps: Sequence[Step], total: float) -> str:
         parts.append(
             f'<text x="{x:.1f}" y="{height - PAD}" text-anchor="middle" fill="{INK}">{total * tick / 4:.1f} s</text>'
         )
-    for row, step in enumerate(steps):
+    for row, step in enumerate(sorted(steps, key=lambda step: step.begun)):
         y = PAD + row * ROW
         x = LABEL + step.begun * scale
         width = max(step.seconds * scale, SHORTEST_BAR)
@@ -50,9 +52,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A plain HTML table; every cell is escaped."""
     style = 'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid #d9dde3"'
     head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
 
 
@@ -60,9 +60,5 @@ def checks_table(checks: Iterable[Check]) -> str:
     """What was checked, how many of it, and who was asked."""
     return table(
         ("what was checked", "how many", "witness"),
-        (
-            (check.what, ", ".join(f"{count:,} {name}".replace("_", " ") for name, count in check.counted.items()),
-             check.witness)
-            for check in checks
-        ),
+        ((check.what, counts(check.counted), check.witness) for check in checks),
     )

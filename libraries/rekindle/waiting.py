@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rekindle.errors import RekindleError
+from rekindle.errors import Mismatch, RekindleError
 
 T = TypeVar("T")
 
@@ -95,3 +95,41 @@ def wait_until(
                 f"Last seen: {seen}."
             )
         time_source.pause(min(max(floor, elapsed * LAG), timeout - elapsed))
+
+
+def hold_for(
+    what: str,
+    look: Callable[[], T],
+    still: Callable[[T], bool],
+    *,
+    seconds: float,
+    describe: Callable[[T], str] = repr,
+    pause: float = 0.5,
+    clock: Clock | None = None,
+) -> Waited[T]:
+    """Looks again and again for the whole time, and fails at once when a look shows that it no longer holds.
+
+    Args:
+        what: what must hold, as it stands in the message: "the GPU of machine 7 to stay idle".
+        look: fetches the state once.
+        still: tells whether the state is still as it must be.
+        seconds: how long it must hold. There is one look at the beginning and one at the very end.
+        describe: the state in a few words, for the message.
+        pause: seconds between two looks.
+        clock: time and pause; the real ones by default.
+
+    Raises:
+        Mismatch: it did not hold; says what was seen and after how long.
+    """
+    time_source = clock or Clock()
+    begun = time_source.now()
+    looks = 0
+    while True:
+        value = look()
+        looks += 1
+        elapsed = time_source.now() - begun
+        if not still(value):
+            raise Mismatch(f"Expected {what} for {seconds:g} s, but after {elapsed:.1f} s saw: {describe(value)}.")
+        if elapsed >= seconds:
+            return Waited(value, elapsed, looks)
+        time_source.pause(min(pause, seconds - elapsed))

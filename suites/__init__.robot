@@ -1,0 +1,8 @@
+*** Settings ***
+Documentation     Does the cloud hibernate, wake and fail over without losing a byte, a machine or a dollar?
+
+Resource          ../resources/target.resource
+
+Suite Setup       Open Target    ${TARGET}    budget_usd=${BUDGET_USD}    declined=${DECLINED_WITNESSES}
+Suite Teardown    Close Target
+Test Timeout      30 minutes

@@ -1,0 +1,56 @@
+*** Settings ***
+Documentation     What was hibernated, today or on another day, wakes on another machine with every byte in place.
+
+Resource          ../../resources/hibernation.resource
+
+Suite Setup       Open Hibernation Target
+Suite Teardown    Destroy All Machines And Prove It
+Test Teardown     Publish Report
+
+Test Tags         phase3    hibernation
+
+
+*** Test Cases ***
+Hibernated Machine Wakes Step By Step
+    [Documentation]    Another machine is rented, its workspace is poisoned, and the snapshot is restored over it.
+    [Metadata]    Report    wake_hibernation
+    [Setup]    Hibernation Made By    Steps
+    GROUP    [1/5] Find snapshot
+        ${hibernation} =    Hibernation Made By    Steps
+        Hibernation Should Be Whole In Bucket    ${hibernation}
+    END
+    GROUP    [2/5] Provision
+        ${machine} =    Rent GPU Machine
+        Poison Workspace    ${machine}    ${hibernation}
+    END
+    GROUP    [3/5] Restore
+        Restore Snapshot    ${machine}    ${hibernation}    timeout=${RESTORE_TIMEOUT}
+    END
+    GROUP    [4/5] Validate
+        Workspace Should Equal Manifest    ${machine}    ${hibernation}
+        Record Wake Up Time    provision    restore
+    END
+    GROUP    [5/5] Destroy
+        Destroy Machine    ${machine}
+        Forget Hibernation    ${hibernation}
+    END
+
+Hibernated Machine Is Woken By The Product
+    [Documentation]    One call wakes it: the product rents the machine and restores the snapshot by itself.
+    [Metadata]    Report    wake_hibernation_by_product
+    [Setup]    Hibernation Made By    Product
+    GROUP    [1/4] Find snapshot
+        ${hibernation} =    Hibernation Made By    Product
+        Hibernation Should Be Whole In Bucket    ${hibernation}
+    END
+    GROUP    [2/4] Wake
+        ${machine} =    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}    timeout=${RESTORE_TIMEOUT}
+    END
+    GROUP    [3/4] Validate
+        Workspace Should Equal Manifest    ${machine}    ${hibernation}
+        Record Wake Up Time    wake
+    END
+    GROUP    [4/4] Destroy
+        Destroy Machine    ${machine}
+        Forget Hibernation    ${hibernation}
+    END

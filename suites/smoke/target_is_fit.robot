@@ -1,0 +1,74 @@
+*** Settings ***
+Documentation     Is the target fit to be tested? To be run first: it takes seconds and rents one small machine.
+...               Plain RequestsLibrary and SSHLibrary keywords: a model for suites of your own.
+
+Library           ObjectStoreLibrary
+Library           ProvisioningLibrary
+Library           RequestsLibrary
+Library           SSHLibrary
+Resource          ../../resources/target.resource
+
+Suite Setup       Open Fit Target
+Suite Teardown    Destroy All Machines And Prove It
+
+Test Tags         smoke
+
+
+*** Test Cases ***
+Dumont API Is Healthy
+    ${health} =    GET On Session    dumont    /health    msg=The Dumont API is unfit: /health
+    Should Be Equal    ${health.json()}[status]    healthy    The Dumont API is unfit: it does not call itself healthy.
+    Should Be Equal    ${health.json()}[service]    dumont-cloud    The Dumont API is unfit: another service answers.
+
+Login Opens With The Right Password Only
+    VAR    &{wrong} =    email=nobody@example.com    password=not-the-password
+    ${refused} =    POST On Session
+    ...    dumont
+    ...    /api/v1/auth/login
+    ...    json=${wrong}
+    ...    expected_status=401
+    ...    msg=The login is unfit: a wrong password was not refused
+    Should Not Be Empty    ${refused.json()}[error]    The login is unfit: it refuses without saying why.
+    ${me} =    GET On Session    authorized    /api/v1/auth/me    msg=The login is unfit: the right one does not open
+    Should Be True    ${me.json()}[authenticated]    The login is unfit: the token is not accepted.
+
+Errors Come In The Envelope
+    ${missing} =    GET On Session
+    ...    authorized
+    ...    /api/v1/instances/1
+    ...    expected_status=404
+    ...    msg=The error envelope is unfit: an unknown machine is not a 404
+    Should Not Be Empty    ${missing.json()}[error]    The error envelope is unfit: `error` says nothing.
+
+Offers Are Listed
+    VAR    &{query} =    num_gpus=1    max_price=${MAX_PRICE}
+    ${offers} =    GET On Session
+    ...    dumont
+    ...    /api/v1/instances/offers
+    ...    params=${query}
+    ...    msg=The market is unfit: offers cannot be listed
+    Should Not Be Empty    ${offers.json()}[offers]    The market is unfit: no GPU is offered under $${MAX_PRICE}/h.
+    Should Be Equal As Integers    ${offers.json()}[count]    ${{len($offers.json()['offers'])}}
+
+Machine Opens By SSH With Its Own Host Key
+    ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk=20 GB
+    Open Connection    ${machine.ssh_host}    port=${machine.ssh_port}
+    Login With Public Key    root    ${machine.key_path}    delay=0s
+    ${gpu}    ${exit_code} =    Execute Command
+    ...    nvidia-smi --query-gpu=name --format=csv,noheader
+    ...    return_rc=True
+    Should Be Equal As Integers    ${exit_code}    0    The machine is unfit: nvidia-smi does not run on it.
+    Should Contain    ${gpu}    ${machine.gpu_name}    The machine is unfit: another GPU than the rented one.
+    Host Key Should Be Pinned    ${machine}
+    Destroy Machine    ${machine}
+
+Bucket Opens With The Right Keys Only
+    Bucket Should Open With Its Keys
+    Bucket Should Refuse Wrong Keys
+
+
+*** Keywords ***
+Open Fit Target
+    Open Target    ${TARGET}    budget_usd=${BUDGET_USD}    declined=${DECLINED_WITNESSES}
+    Open Dumont Session    dumont
+    Open Dumont Session    authorized    logged_in=${True}

@@ -1,0 +1,94 @@
+"""What a report holds, and that it is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rekindle.errors import Unknown
+from rekindle.report import Report, Step
+from rekindle.timeline import checks_table, timeline
+
+
+def _report() -> Report:
+    report = Report("auto_hibernation")
+    report.start_step("[1/5] Provision")
+    report.end_step(passed=True)
+    report.start_step("[2/5] Create files")
+    report.end_step(passed=False)
+    return report
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("[1/5] Provision", "provision_sec"), ("[2/5] Create files", "create_files_sec"), ("Wake-up!", "wake_up_sec")],
+)
+def test_the_name_of_a_step_is_its_key(name: str, key: str) -> None:
+    assert Step(name, 0, 1, passed=True).key == key
+
+
+def test_a_report_has_every_promised_key(tmp_path: Path) -> None:
+    report = _report()
+    report.resources |= {"instance_id": "29070710", "snapshot_id": "abc123", "test_files_count": 5}
+    written = report.write(tmp_path, passed=True, error=None)
+    document = json.loads(written.read_text())
+    assert written.name.startswith("auto_hibernation_report_")
+    assert document["test_name"] == "auto_hibernation"
+    assert set(document["timings"]) == {"provision_sec", "create_files_sec", "total_sec", "total_min"}
+    assert document["validation"] == {"success": True, "error": None}
+    assert document["resources"]["test_files_count"] == 5
+
+
+def test_two_reports_of_one_second_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    first = _report().write(tmp_path, passed=True, error=None)
+    second = _report().write(tmp_path, passed=False, error="A byte was wrong.")
+    assert first != second
+    assert json.loads(first.read_text())["validation"]["success"] is True
+    assert json.loads(second.read_text())["validation"] == {"success": False, "error": "A byte was wrong."}
+
+
+def test_nothing_is_left_behind_when_a_report_cannot_be_written(tmp_path: Path) -> None:
+    report = _report()
+    report.resources["broken"] = object()  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        report.write(tmp_path, passed=True, error=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_ran_twice_counts_twice() -> None:
+    report = Report("cycles")
+    report.steps += [Step("[1/1] Restore", 0, 2, passed=True), Step("[1/1] Restore", 3, 4, passed=True)]
+    assert report.timings()["restore_sec"] == 6
+
+
+def test_nested_steps_end_inside_out() -> None:
+    report = Report("nested")
+    report.start_step("outer")
+    report.start_step("inner")
+    assert [report.end_step(passed=True).name, report.end_step(passed=True).name] == ["inner", "outer"]
+
+
+def test_the_sum_of_a_step_that_did_not_run_is_unknown() -> None:
+    with pytest.raises(Unknown, match="UNKNOWN: The seconds of restore cannot be summed up"):
+        _report().seconds_of("provision", "restore")
+
+
+def test_the_summary_tells_the_error_and_what_was_not_witnessed() -> None:
+    report = _report()
+    report.add_check("objects hash to their names", "bucket", objects=12, bytes=64_000_000)
+    report.not_witnessed.append("market: VAST_API_KEY is not given")
+    text = "\n".join(report.summary(error="One byte differs.\nDetails"))
+    assert "REPORT: AUTO HIBERNATION TEST" in text
+    assert "objects hash to their names: 12 objects, 64,000,000 bytes  (by bucket)" in text
+    assert "not witnessed: market: VAST_API_KEY is not given" in text
+    assert "Result: ✗ One byte differs." in text
+
+
+def test_pictures_escape_what_they_show() -> None:
+    picture = timeline([Step("<b>&", 0, 1, passed=False)], 2)
+    assert "&lt;b&gt;&amp;" in picture
+    assert picture.startswith("<svg")
+    report = Report("x")
+    report.add_check("<i>", "w", files=1)
+    assert "<i>" not in checks_table(report.checks)
