@@ -1,0 +1,130 @@
+"""Writes onto a machine: many files at once, as one compressed tar archive over SSH, and failures in plain words."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import tempfile
+from typing import BinaryIO, Self
+
+from rekindle.errors import Misconfigured, RekindleError, Unknown
+from rekindle.ssh import Completed, Machine, RemoteFailure
+from rekindle.wording import number
+
+_MISSING_TOOL, _NO_ROOT = 21, 22
+
+# How a writing script begins. "$1" is the root; `need` names tools; `failed` ends it with what df says of the disk.
+_PRELUDE = r"""
+export LC_ALL=C
+set -o pipefail
+need() {
+    for tool; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
+    [ -z "$missing" ] || { echo "not found on the machine:$missing" >&2; exit 21; }
+}
+failed() { echo "disk: $(df --output=avail,size -B1 -- "$1" | tail -n 1)" >&2; exit 23; }
+[ -d "$1" ] || exit 22
+"""
+_UNPACK = r"""
+need tar gzip
+tar --extract --gzip --file=- --directory="$1" --no-same-owner --preserve-permissions \
+    --warning=no-unknown-keyword || failed "$1"
+"""
+_TAR_BLOCK = 512
+
+
+def write(machine: Machine, script: str, root: str, *args: str, stdin: BinaryIO | None = None) -> Completed:
+    """Runs a script that writes below `root`, its "$1"; it may use `need` and `failed`.
+
+    Raises:
+        Misconfigured: the root is missing, or the disk is full.
+        Unknown: a tool is missing on the machine.
+        RekindleError: whatever else went wrong, in the machine's own words.
+    """
+    try:
+        return machine.run(_PRELUDE + script, root, *args, stdin=stdin, timeout=1200)
+    except RemoteFailure as error:
+        raise _explained(error, root) from None
+
+
+def _explained(error: RemoteFailure, root: str) -> RekindleError:
+    if error.exit_code == _NO_ROOT:
+        return Misconfigured(f"There is no directory {root} on the machine: nothing was written. Is the path right?")
+    if error.exit_code == _MISSING_TOOL:
+        return Unknown(f"Nothing was written to {root}: {error.stderr}. Install it there.")
+    disk = re.search(r"^disk: +(\d+) +(\d+)$", error.stderr, re.MULTILINE)
+    if disk and "No space left on device" in error.stderr:
+        available, size = (number(int(value)) for value in disk.groups())
+        return Misconfigured(
+            f"No space left on device: {root} has {available} bytes free of {size}. Rent a machine with a larger disk, "
+            "or write less."
+        )
+    return RekindleError(f"Writing to {root} failed: {error.stderr or error}")
+
+
+class Archive:
+    """A tar archive that is being filled, in a temporary file. Paths are relative to where it will be unpacked.
+
+    Use it in a `with` statement.
+    """
+
+    def __init__(self) -> None:
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._tar = tarfile.open(  # noqa: SIM115 - closed by unpack
+            fileobj=self._spool, mode="w:gz", compresslevel=1, format=tarfile.PAX_FORMAT, errors="surrogateescape"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def add_file(self, path: str, data: bytes, mode: int, mtime_ns: int) -> None:
+        """Adds a file; `mode` holds its permission bits, `mtime_ns` is in nanoseconds since 1970."""
+        self._add(path, tarfile.REGTYPE, mode, mtime_ns, data=data)
+
+    def add_file_with_hole(self, path: str, head: bytes, size: int, mode: int, mtime_ns: int) -> None:
+        """Adds a file of `size` bytes that begins with `head`. The zeros that follow take no room, here or there."""
+        # Two extents, offset and length: the head, and nothing at the very end.
+        extents = f"2\n0\n{len(head)}\n{size}\n0\n".encode().ljust(_TAR_BLOCK, b"\0")
+        sparse = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": path,
+            "GNU.sparse.realsize": str(size),
+        }
+        self._add("sparse", tarfile.REGTYPE, mode, mtime_ns, data=extents + head, headers=sparse)
+
+    def add_directory(self, path: str, mode: int, mtime_ns: int) -> None:
+        self._add(path, tarfile.DIRTYPE, mode, mtime_ns)
+
+    def add_link(self, path: str, target: str, mtime_ns: int) -> None:
+        self._add(path, tarfile.SYMTYPE, 0o777, mtime_ns, target=target)
+
+    def unpack(self, machine: Machine, root: str) -> None:
+        """Sends the archive, and unpacks it over what is there. Ends it: nothing can be added any more.
+
+        Raises:
+            As `write` does.
+        """
+        self._tar.close()
+        self._spool.seek(0)
+        write(machine, _UNPACK, root, stdin=self._spool)
+
+    def _add(
+        self,
+        path: str,
+        kind: bytes,
+        mode: int,
+        mtime_ns: int,
+        *,
+        data: bytes = b"",
+        target: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        member = tarfile.TarInfo(path)
+        member.type, member.mode, member.linkname, member.size = kind, mode, target, len(data)
+        sign, (seconds, fraction) = "-" * (mtime_ns < 0), divmod(abs(mtime_ns), 10**9)
+        member.pax_headers = {"mtime": f"{sign}{seconds}.{fraction:09}", **(headers or {})}
+        self._tar.addfile(member, io.BytesIO(data))
