@@ -1,1 +1,1 @@
-"""The object store: SeaweedFS with two buckets that play Backblaze B2 and Cloudflare R2."""
+"""The object store: SeaweedFS with keys and policies of its own. Two buckets play Backblaze B2 and Cloudflare R2."""

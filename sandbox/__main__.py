@@ -1,0 +1,134 @@
+"""The command line of the embedded cloud: python -m sandbox up|down|status|env|reset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
+
+from sandbox.cloud import Cloud, Profile, Refused, Wishes
+from sandbox.environment import client_environment
+from sandbox.processes import ProcessId, process_id
+from sandbox.state import DEFAULT_STATE_DIR, StateDir
+from sandbox.supervisor import PartFailed
+
+EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    cloud = Cloud(StateDir(options.state_dir))
+    try:
+        return {"up": _up, "down": _down, "status": _status, "env": _env, "reset": _reset}[options.verb](cloud, options)
+    except Refused as refusal:
+        print(refusal, file=sys.stderr)
+        return refusal.code
+    except PartFailed as failure:
+        print(failure, file=sys.stderr)
+        return EXIT_FAILED
+    except ValidationError as error:
+        print(
+            f"A file in {cloud.state.root} is damaged ({error.title}: {error.errors()[0]['msg']}). "
+            f"To forget this cloud and begin anew: {cloud.command('reset')}",
+            file=sys.stderr,
+        )
+        return EXIT_REFUSED
+    except PermissionError as error:
+        print(f"{error.filename} belongs to another user. Give your own --state-dir.", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _up(cloud: Cloud, options: argparse.Namespace) -> int:
+    wishes = Wishes(options.profile, options.seed, options.control_port, options.market_port, options.store_port)
+    cloud.up(wishes, options.lease, detach=options.detach, say=lambda text: print(text, flush=True))
+    return 0
+
+
+def _down(cloud: Cloud, _: argparse.Namespace) -> int:
+    print(f"The cloud in {cloud.state.root} {'is down; its state is kept.' if cloud.down() else 'was not up.'}")
+    return 0
+
+
+def _status(cloud: Cloud, _: argparse.Namespace) -> int:
+    from sandbox.status import report  # noqa: PLC0415 - the other commands need not wait for it
+
+    text, up = report(cloud)
+    print(text)
+    return 0 if up else EXIT_FAILED
+
+
+def _env(cloud: Cloud, options: argparse.Namespace) -> int:
+    if not cloud.state.has_config():
+        raise Refused(f"There is no cloud in {cloud.state.root} yet. Start one: {cloud.command('up')}", EXIT_FAILED)
+    values = client_environment(cloud.state, cloud.state.config(), cloud.state.secrets())
+    if options.json:
+        print(json.dumps(values, indent=1))
+    else:
+        for name, value in values.items():
+            print(f"export {name}={shlex.quote(value)}")
+    if cloud.standing() is None:
+        print(f"Note: the cloud is down. Start it: {cloud.command('up')}", file=sys.stderr)
+    return 0
+
+
+def _reset(cloud: Cloud, _: argparse.Namespace) -> int:
+    done = cloud.reset()
+    print(
+        f"{cloud.state.root} {'is empty now: machines, snapshots, bills and keys are gone.' if done else 'was empty.'}"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox",
+        description="A whole GPU cloud on this machine: marketplace, machines, store, control.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="up|down|status|env|reset")
+    up = verbs.add_parser("up", help="start the cloud and stay in the foreground until Ctrl-C")
+    up.add_argument("--detach", action="store_true", help="return as soon as all parts answer; it runs on")
+    up.add_argument("--profile", choices=get_args(Profile), help="how long things take (default: instant)")
+    up.add_argument("--seed", type=int, help="which offers there are (default: as in the last run, 1 at first)")
+    up.add_argument("--control-port", type=_port, metavar="PORT", help="default: 8766 if free, else any")
+    up.add_argument("--market-port", type=_port, metavar="PORT", help="default: any free one")
+    up.add_argument("--store-port", type=_port, metavar="PORT", help="default: any free one")
+    up.add_argument(
+        "--lease",
+        type=_process,
+        metavar="PID",
+        help="the process that needs the cloud: it stops by itself when no such process is left",
+    )
+    verbs.add_parser("down", help="stop the cloud; its state is kept")
+    verbs.add_parser("status", help="what runs, what is rented, what it costs; exit code 1 when it is not all up")
+    env = verbs.add_parser("env", help="print the addresses and credentials as export lines for a shell")
+    env.add_argument("--json", action="store_true", help="as a JSON object")
+    verbs.add_parser("reset", help="forget everything: machines, snapshots, bills, keys. The cloud must be down")
+    for verb in verbs.choices.values():
+        verb.add_argument(
+            "--state-dir", type=Path, default=DEFAULT_STATE_DIR, metavar="DIR", help="where the cloud keeps everything"
+        )
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: a number from 1 to 65535")
+    return int(text)
+
+
+def _process(text: str) -> ProcessId:
+    process = process_id(int(text)) if text.isdigit() else None
+    if process is None:
+        raise argparse.ArgumentTypeError(f"there is no process {text}")
+    return process
+
+
+if __name__ == "__main__":
+    sys.exit(main())

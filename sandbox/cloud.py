@@ -1,0 +1,314 @@
+"""A cloud as a whole: starting, joining, stopping and forgetting the one that lives in a state directory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import stat
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from sandbox.leases import Leases
+from sandbox.lock import lock
+from sandbox.parts import environment, parts_of
+from sandbox.ports import PortPicker, holder, is_free
+from sandbox.processes import ProcessId
+from sandbox.state import DEFAULT_STATE_DIR, CloudConfig, Ports, StateDir
+from sandbox.store import seaweed
+from sandbox.supervisor import PartFailed, Standing, Supervisor, log_file, standing, sweep
+
+Profile = Literal["instant", "realistic"]
+PREFERRED_CONTROL_PORT = 8766
+STOP_WITHIN = 20.0  # seconds that `down` waits before it kills
+
+# What the cloud calls, and the Debian package that brings it.
+_PROGRAMS = {
+    "bwrap": "bubblewrap",
+    "restic": "restic",
+    "rsync": "rsync",
+    "setpriv": "util-linux",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+}
+# What a state directory may hold before its secrets are written, when the very first start was cut short.
+_FIRST = {"logs", "keys", "machines", "store", "lock"}
+
+
+_READY = "ready"
+
+
+class Refused(Exception):
+    """What was asked for cannot be done; the message says why and what to do. `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asked for; None leaves the choice to the cloud."""
+
+    profile: Profile | None = None
+    seed: int | None = None
+    control: int | None = None
+    market: int | None = None
+    store: int | None = None
+
+
+class Cloud:
+    """The cloud of one state directory."""
+
+    def __init__(self, state: StateDir) -> None:
+        self.state = state
+        self._leases = Leases(state.root / "leases")
+
+    # ── up ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def up(self, wishes: Wishes, lease: ProcessId | None, *, detach: bool, say: Callable[[str], None]) -> None:
+        """Starts the cloud, or joins the one that runs.
+
+        In the foreground it returns when the cloud has stopped; detached, or when joined, as soon as it is ready.
+
+        Raises:
+            Refused: nothing was started, and why.
+            PartFailed: a part died or never answered; everything has been stopped.
+        """
+        self._check_programs()
+        self._make_state()
+        while True:
+            with lock(self.state.root / "lock") as held:
+                if held:
+                    self._leases.clear()
+                    self._leases.add(lease)
+                    say(f"Starting the cloud in {self.state.root}")
+                    supervisor = self._prepare(wishes, tell=_say_nothing if detach else say)
+                    if detach:
+                        _run_detached(supervisor, log_file(self.state))
+                    else:
+                        supervisor.run(ready=lambda: say(self._welcome("Ctrl-C takes it down; its state is kept.")))
+                        return
+            if detach and held:
+                say(self._welcome(f"`{self.command('down')}` takes it down; its state is kept."))
+                return
+            if self._join(lease, wishes):
+                say(self._welcome("It was already up."))
+                return
+            time.sleep(0.05)  # it is starting or stopping: soon it is one or the other
+
+    def _join(self, lease: ProcessId | None, wishes: Wishes) -> bool:
+        """Adds the lease to a cloud that runs. False when it is not ready, or was just about to leave."""
+        before = self.standing()
+        if before is None or before.phase != "ready":
+            return False
+        self._check_wishes(wishes)
+        self._leases.add(lease)
+        after = self.standing()
+        return after is not None and after.phase == "ready" and after.supervisor == before.supervisor
+
+    def _check_wishes(self, wishes: Wishes) -> None:
+        config = self.state.config()
+        is_like = {"profile": config.profile, "seed": config.seed, **config.ports.model_dump()}
+        for name, is_now in is_like.items():
+            wanted = getattr(wishes, name)
+            if wanted not in (None, is_now):
+                what = name if name in ("profile", "seed") else f"{name} port"
+                raise Refused(
+                    f"The cloud is already up, with {what} {is_now} instead of {wanted}. "
+                    f"To change it, take it down first: {self.command('down')}"
+                )
+
+    def _check_programs(self) -> None:
+        path = environment()["PATH"]
+        missing = [name for name in _PROGRAMS if not shutil.which(name, path=path)]
+        if missing:
+            packages = " ".join(sorted({_PROGRAMS[name] for name in missing}))
+            raise Refused(
+                f"These programs are missing: {', '.join(missing)}. As an administrator, run:\n"
+                f"    apt-get update && apt-get install --yes --no-install-recommends {packages}"
+            )
+        if not seaweed.program().exists():
+            raise Refused(
+                f"The object store is missing: there is no {seaweed.program()}. Install what the project needs:\n"
+                f"    {sys.executable} -m pip install -r requirements.txt"
+            )
+
+    def _make_state(self) -> None:
+        root = self.state.root
+        try:
+            if root.exists() and not self._is_ours() and {entry.name for entry in root.iterdir()} - _FIRST:
+                raise Refused(f"{root} holds other files: give an empty or a new directory with --state-dir.")
+            self.state.create()
+        except OSError as error:
+            raise Refused(
+                f"The state directory {root} cannot be used: {error.strerror} ({error.filename}). "
+                "Give another one with --state-dir."
+            ) from error
+
+    def _is_ours(self) -> bool:
+        return (self.state.root / "secrets.json").exists()
+
+    def _prepare(self, wishes: Wishes, tell: Callable[[str], None]) -> Supervisor:
+        sweep(self.state)
+        last = self.state.config() if self.state.has_config() else None
+        picker = PortPicker()
+        config = CloudConfig(
+            cloud_id=secrets.token_hex(16),
+            ports=_choose_ports(wishes, last.ports if last else None, picker),
+            profile=wishes.profile or "instant",
+            seed=wishes.seed if wishes.seed is not None else last.seed if last else 1,
+        )
+        self.state.write_config(config)
+        credentials = self.state.secrets()
+        inner = seaweed.InnerPorts.pick(picker, self.state.store)
+        store_command = seaweed.prepare(self.state, config, credentials, inner)
+        return Supervisor(self.state, parts_of(self.state, config, credentials, store_command), self._leases, tell)
+
+    def _welcome(self, last_line: str) -> str:
+        config = self.state.config()
+        return (
+            f"The cloud is up: profile {config.profile}, seed {config.seed}, state in {self.state.root}\n"
+            f"  Dumont Cloud {config.control_url}   (API: {config.control_url}/api/v1)\n"
+            f"  marketplace  {config.market_url}\n"
+            f"  object store {config.store_url}\n"
+            "Use it from another terminal:\n"
+            f'  eval "$({self.command("env")})"\n'
+            f"  {self.command('status')}\n"
+            f"{last_line}"
+        )
+
+    def command(self, verb: str) -> str:
+        """The command line with which a person does something to this cloud."""
+        default = DEFAULT_STATE_DIR.resolve() == self.state.root
+        return f"python -m sandbox {verb}" + ("" if default else f" --state-dir {self.state.root}")
+
+    # ── down ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def standing(self) -> Standing | None:
+        """What the supervisor that lives says of its cloud; None when there is none."""
+        noted = standing(self.state)
+        return noted if noted and noted.supervisor.is_alive() else None
+
+    def down(self) -> bool:
+        """Stops the cloud and returns when it is gone. False when it was not up."""
+        running = self.standing()
+        if running is None:
+            return False
+        running.supervisor.kill(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_WITHIN
+        while running.supervisor.is_alive():
+            if time.monotonic() > deadline:
+                running.supervisor.kill(signal.SIGKILL)  # its parts go with it
+            time.sleep(0.02)
+        return True
+
+    def reset(self) -> bool:
+        """Forgets everything: machines, snapshots, bills, credentials. False when there was nothing.
+
+        Raises:
+            Refused: the cloud is up, or the directory is not one of ours.
+        """
+        root = self.state.root
+        if not root.is_dir() or not any(root.iterdir()):
+            return False
+        if not self._is_ours():
+            raise Refused(
+                f"{root} does not look like a cloud's state directory (no secrets.json): nothing was removed."
+            )
+        with lock(root / "lock") as held:
+            if not held:
+                raise Refused(f"The cloud in {root} is up. Take it down first: {self.command('down')}")
+            sweep(self.state)
+            for entry in root.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, onerror=_open_and_retry)
+                else:
+                    entry.unlink()
+        return True
+
+
+def _say_nothing(_: str) -> None:
+    """A supervisor without a terminal writes to its log only."""
+
+
+def _choose_ports(wishes: Wishes, last: Ports | None, picker: PortPicker) -> Ports:
+    """The ports that were asked for; otherwise those of the last run where they are free, else free ones."""
+    asked = {name: port for name in Ports.model_fields if (port := getattr(wishes, name)) is not None}
+    for name, port in asked.items():
+        if not is_free(port):
+            raise Refused(
+                f"Port {port}, asked for as --{name}-port, is taken by {holder(port)}. "
+                "End that, or choose another port, or leave the option away."
+            )
+        picker.reserve(port)
+    if len(set(asked.values())) < len(asked):
+        raise Refused("The same port was asked for twice.")
+    preferred = {"control": PREFERRED_CONTROL_PORT}
+    return Ports(
+        **{
+            name: asked.get(name) or picker.pick(getattr(last, name, None), preferred.get(name))
+            for name in Ports.model_fields
+        }
+    )
+
+
+def _run_detached(supervisor: Supervisor, log: Path) -> None:
+    """Lets a child in a session of its own run the cloud. Returns when it is ready.
+
+    Raises:
+        PartFailed: what the child said instead.
+    """
+    read, write = os.pipe()
+    sys.stdout.flush()
+    if os.fork() == 0:
+        os.close(read)
+        _be_daemon(supervisor, log, write)
+    os.close(write)
+    with os.fdopen(read) as stream:
+        verdict = stream.read()
+    if verdict != _READY:
+        raise PartFailed(verdict or f"The supervisor ended unexpectedly. Its log is {log}")
+
+
+def _be_daemon(supervisor: Supervisor, log: Path, verdict: int) -> NoReturn:
+    """The life of the child: nothing of the terminal stays open, and what it must say goes to the log."""
+    code = 1
+    try:
+        os.setsid()
+        with Path(os.devnull).open("rb") as nothing, log.open("ab") as output:
+            os.dup2(nothing.fileno(), 0)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+
+        def give(text: str) -> None:
+            with suppress(OSError):  # the one who started it may be gone
+                os.write(verdict, text.encode())
+                os.close(verdict)
+
+        try:
+            supervisor.run(ready=lambda: give(_READY))
+            give("The cloud was taken down before it was ready.")
+            code = 0
+        except PartFailed as failure:
+            give(str(failure))
+    except BaseException:  # noqa: BLE001 - nobody is left to catch it: the log must have it
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _open_and_retry(remove: Callable[[str], object], path: str, _: object) -> None:
+    """Machines may have closed a folder of theirs even to us, its owner."""
+    for closed in (Path(path).parent, Path(path)):
+        if not closed.is_symlink():
+            closed.chmod(stat.S_IRWXU)
+    remove(path)

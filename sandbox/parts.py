@@ -1,0 +1,130 @@
+"""The parts of a cloud: three programs, how each is started, asked for its health and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.asking import health_trouble
+from sandbox.processes import ProcessId, process_id
+from sandbox.state import PROJECT_DIR, CloudConfig, Secrets, StateDir
+from sandbox.store.signed import bucket_trouble
+
+STOP_WITHIN = 4.0  # seconds from SIGTERM to SIGKILL
+
+# The only variables that parts inherit: no credentials of the user who starts the cloud, no Python settings.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One program of the cloud.
+
+    `trouble` looks once whether the part answers as ours: None when it does, else what is amiss; it may raise OSError
+    or HTTPException, which mean that nothing answers yet.
+    """
+
+    name: str
+    command: list[str]
+    url: str
+    log: Path
+    trouble: Callable[[], str | None]
+    umask: int = 0o022
+    in_bubblewrap: bool = False
+
+    def last_words(self, lines: int = 12) -> str:
+        """Where its log is, and its end."""
+        text = self.log.read_text(errors="replace").strip().splitlines()[-lines:] if self.log.exists() else []
+        return "\n    ".join([f"Its log, {self.log}, ends:", *text]) if text else f"Its log, {self.log}, is empty."
+
+
+class Running:
+    """A part that was started."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        if part.log.exists():
+            part.log.replace(part.log.with_suffix(".previous.log"))
+        with part.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                # setpriv: the kernel kills the part when the supervisor dies, however it dies.
+                ["setpriv", "--pdeathsig", "KILL", *part.command],
+                cwd=PROJECT_DIR,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
+                umask=part.umask,
+            )
+
+    def identity(self) -> ProcessId | None:
+        return process_id(self.process.pid)
+
+    def death(self) -> str | None:
+        """How it died; None while it lives."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def stop(self) -> None:
+        """Asks the part to end, insists after a while, and sweeps up what it leaves behind in its process group."""
+        if self.process.poll() is None:
+            self._ask_to_end()
+            try:
+                self.process.wait(STOP_WITHIN)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _ask_to_end(self) -> None:
+        if not self.part.in_bubblewrap:
+            self.process.terminate()
+            return
+        # Bubblewrap does not pass the signal on: it would end at once, and the program inside with it.
+        pid = self.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+
+
+def environment() -> dict[str, str]:
+    """The environment of the parts. Daemons such as sshd live where the PATH of ordinary users does not lead."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {**kept, "PATH": f"{kept.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"}
+
+
+def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_command: list[str]) -> list[Part]:
+    """The three parts of a cloud, in the order in which they are to be stopped."""
+
+    def python(name: str, url: str, log: str) -> Part:
+        command = [sys.executable, "-u", "-m", f"sandbox.{name}", "--state-dir", str(state.root)]
+        return Part(name, command, url, state.logs / log, lambda: health_trouble(url, config.cloud_id))
+
+    def store_trouble() -> str | None:
+        b2 = (secrets.b2_bucket, secrets.b2_key_id, secrets.b2_application_key)
+        r2 = (secrets.r2_bucket, secrets.r2_access_key, secrets.r2_secret_key)
+        return bucket_trouble(config.store_url, *b2) or bucket_trouble(config.store_url, *r2)
+
+    store = Part(
+        "store",
+        store_command,
+        config.store_url,
+        state.logs / "store.log",
+        store_trouble,
+        umask=0o077,
+        in_bubblewrap=True,
+    )
+    return [
+        python("control", config.control_url, "control.log"),
+        python("marketplace", config.market_url, "market.log"),
+        store,
+    ]

@@ -1,0 +1,213 @@
+"""The supervisor: starts the parts of a cloud, waits until all of them answer, and stops them together.
+
+It restarts nothing. A part that dies takes the cloud down: the supervisor says which one and where its log is, keeps
+that in D/last_failure, and the state is there for the next start. Parts cannot outlive it, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from sandbox.leases import Leases
+from sandbox.parts import Part, Running
+from sandbox.processes import ProcessId, this_process
+from sandbox.state import StateDir, write_private
+
+READY_WITHIN = 30.0  # seconds from start to all parts answering
+LEASE_GRACE = 20.0  # seconds that the cloud stays after the last leasing process has ended
+_LOOK = 0.02  # seconds between two looks at parts that start
+_LEASE_LOOK = 1.0  # seconds between two looks at the leases
+
+Phase = Literal["starting", "ready", "stopping"]
+
+
+class PartFailed(Exception):
+    """A part died or did not answer. The message is for people."""
+
+
+class Standing(BaseModel):
+    """What D/supervisor.json says of the cloud that runs, or of one that ended without a word."""
+
+    phase: Phase
+    supervisor: ProcessId
+    since: datetime
+    parts: dict[str, ProcessId]
+
+
+class Supervisor:
+    """Runs one cloud from start to stop, in the main thread of a process that holds the lock of its state directory."""
+
+    def __init__(self, state: StateDir, parts: list[Part], leases: Leases, tell: Callable[[str], None]) -> None:
+        self._state = state
+        self._parts = parts
+        self._leases = leases
+        self._tell = tell
+        self._running: list[Running] = []
+        self._since = _now()
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Starts the cloud, calls `ready` when all parts answer, returns when asked to stop or when nobody needs it.
+
+        Raises:
+            PartFailed: a part died or did not answer in time. What still ran has been stopped.
+        """
+        with _requests_to_stop() as wake:
+            try:
+                self._running = [Running(part) for part in self._parts]
+                self._note("starting")
+                if self._wait_until_ready(wake):
+                    last_failure_file(self._state).unlink(missing_ok=True)
+                    self._note("ready")
+                    ready()
+                    self._watch(wake)
+            except PartFailed as failure:
+                self._log(str(failure))
+                write_private(last_failure_file(self._state), f"{_now():%F %T}: {failure}\n")
+                raise
+            finally:
+                self._stop()
+
+    def _wait_until_ready(self, wake: int) -> bool:
+        """Looks at the parts until all of them answer. False when asked to stop meanwhile."""
+        begun = time.monotonic()
+        waiting = {part.name: part for part in self._parts}
+        while waiting:
+            if select.select([wake], [], [], _LOOK)[0]:
+                return False
+            self._raise_if_dead()
+            seconds = time.monotonic() - begun
+            for part in list(waiting.values()):
+                try:
+                    trouble = part.trouble()
+                except (OSError, HTTPException) as error:
+                    trouble = f"no answer ({error})"
+                if trouble is None:
+                    del waiting[part.name]
+                    self._say(f"  {part.name:<12} {part.url}  ready after {seconds:.1f} s")
+                elif seconds > READY_WITHIN:
+                    raise PartFailed(
+                        f"The {part.name} did not become ready within {READY_WITHIN:g} s. Last seen: {trouble}.\n"
+                        f"{part.last_words()}"
+                    )
+        return True
+
+    def _watch(self, wake: int) -> None:
+        """Returns when asked to stop, or when nobody has needed the cloud for a while."""
+        poll = select.poll()
+        poll.register(wake, select.POLLIN)
+        handles = [os.pidfd_open(running.process.pid) for running in self._running]
+        for handle in handles:
+            poll.register(handle, select.POLLIN)
+        needed = time.monotonic()
+        try:
+            while True:
+                events = poll.poll(_LEASE_LOOK * 1000)
+                if any(handle == wake for handle, _ in events):
+                    return
+                self._raise_if_dead()
+                if self._leases.are_held():
+                    needed = time.monotonic()
+                elif time.monotonic() - needed > LEASE_GRACE:
+                    # Announce it, then look once more: who joins at this moment either sees it or is seen.
+                    self._note("stopping")
+                    if not self._leases.are_held():
+                        self._say(f"Nobody has needed the cloud for {LEASE_GRACE:g} s: it stops. Its state is kept.")
+                        return
+                    self._note("ready")
+        finally:
+            for handle in handles:
+                os.close(handle)
+
+    def _raise_if_dead(self) -> None:
+        for running in self._running:
+            if death := running.death():
+                seconds = (_now() - self._since).total_seconds()
+                raise PartFailed(
+                    f"The {running.part.name} has died ({death}), {seconds:.0f} s after the start of the cloud. "
+                    f"The other parts were stopped; the state is kept.\n{running.part.last_words()}"
+                )
+
+    def _stop(self) -> None:
+        self._note("stopping")
+        for running in self._running:
+            running.stop()
+        self._leases.clear()
+        _standing_file(self._state).unlink()
+
+    def _say(self, text: str) -> None:
+        self._log(text)
+        self._tell(text)
+
+    def _log(self, text: str) -> None:
+        with log_file(self._state).open("a") as log:
+            log.write(f"{_now():%F %T}  {text.strip()}\n")
+
+    def _note(self, phase: Phase) -> None:
+        identities = {running.part.name: running.identity() for running in self._running}
+        standing = Standing(
+            phase=phase,
+            supervisor=this_process(),
+            since=self._since,
+            parts={name: identity for name, identity in identities.items() if identity},
+        )
+        write_private(_standing_file(self._state), standing.model_dump_json(indent=1))
+
+
+def log_file(state: StateDir) -> Path:
+    return state.logs / "supervisor.log"
+
+
+def last_failure_file(state: StateDir) -> Path:
+    """Why the cloud is not up, when it went down by itself. Goes away with the next start that succeeds."""
+    return state.root / "last_failure"
+
+
+def standing(state: StateDir) -> Standing | None:
+    """What was last noted of the cloud; None when it was never started or has ended in order."""
+    try:
+        return Standing.model_validate_json(_standing_file(state).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def sweep(state: StateDir) -> None:
+    """Ends what a supervisor that was killed may have left. To be called with the lock of the state directory."""
+    left = standing(state)
+    for process in left.parts.values() if left else ():
+        process.kill(signal.SIGKILL)
+
+
+def _standing_file(state: StateDir) -> Path:
+    return state.root / "supervisor.json"
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+@contextmanager
+def _requests_to_stop() -> Iterator[int]:
+    """Turns the signals into a readable file descriptor, which can be waited for together with other things."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    previous_wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, lambda *_: None) for number in asked}
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(previous_wakeup)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)
