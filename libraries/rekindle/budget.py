@@ -1,0 +1,102 @@
+"""The budget: money is set aside before a machine is rented, so that the sum of all worst cases never exceeds it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+from rekindle.errors import Misconfigured
+
+# What a GB of disk costs at most, USD a month, where the offer does not tell: the dear end of the market.
+STORAGE_USD_PER_GB_MONTH = 0.30
+HOURS_PER_MONTH = 730
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Money set aside for one machine, USD; given back, but for what was spent, by `Budget.settle`."""
+
+    what: str
+    usd: float
+
+
+class Budget:
+    """The user's limit, what machines in use may still cost at worst, and what ended ones did cost. Thread-safe."""
+
+    def __init__(self, limit_usd: float) -> None:
+        """Starts with nothing spent. `limit_usd` is `math.inf` where machines cost nothing (the embedded cloud).
+
+        Raises:
+            Misconfigured: the limit is no amount of money.
+        """
+        if math.isnan(limit_usd) or limit_usd < 0:
+            raise Misconfigured(f"BUDGET_USD must be an amount of money, zero or more; it is {limit_usd:g}.")
+        self.limit_usd = limit_usd
+        self._lock = threading.Lock()
+        self._reserved: list[Reservation] = []
+        self._spent = 0.0
+
+    @property
+    def spent_usd(self) -> float:
+        """What the machines that have ended did cost."""
+        return self._spent
+
+    @property
+    def reserved_usd(self) -> float:
+        """What the machines in use may cost at worst."""
+        with self._lock:
+            return sum(reservation.usd for reservation in self._reserved)
+
+    @property
+    def left_usd(self) -> float:
+        """What may still be reserved."""
+        return self.limit_usd - self.spent_usd - self.reserved_usd
+
+    def reserve(self, what: str, price: float, minutes: float, disk_gb: float = 0) -> Reservation:
+        """Sets the worst case of a machine aside.
+
+        Args:
+            what: the machine, as the refusal names it: "offer 7 (RTX A4000, $0.32/h)".
+            price: USD an hour.
+            minutes: how long it may live, at worst.
+            disk_gb: its disk, which is paid for beside the machine.
+
+        Raises:
+            Misconfigured: it is more than is left.
+        """
+        hourly = price + disk_gb * STORAGE_USD_PER_GB_MONTH / HOURS_PER_MONTH
+        usd = hourly * minutes / 60
+        if not usd >= 0:
+            raise Misconfigured(f"{what} for {minutes:g} min cannot be priced: {usd} USD is no amount of money.")
+        reservation = Reservation(what, usd)
+        with self._lock:
+            left = self.limit_usd - self._spent - sum(other.usd for other in self._reserved)
+            if usd > left:
+                disk = f" and {disk_gb:g} GB of disk" if disk_gb else ""
+                raise Misconfigured(
+                    f"Renting {what}{disk} for up to {minutes:g} min reserves {dollars(usd)}, but only "
+                    f"{dollars(max(left, 0), down=True)} of the budget of {dollars(self.limit_usd)} is left. Raise "
+                    "BUDGET_USD, lower MAX_PRICE, or allow the machine fewer minutes."
+                )
+            self._reserved.append(reservation)
+        return reservation
+
+    def settle(self, reservation: Reservation, spent_usd: float) -> None:
+        """Gives a reservation back and books what was spent instead. Settling twice books once."""
+        with self._lock:
+            # By identity: two equal machines have equal reservations, and each is settled once.
+            for index, other in enumerate(self._reserved):
+                if other is reservation:
+                    del self._reserved[index]
+                    self._spent += spent_usd
+                    return
+
+
+def dollars(usd: float, *, down: bool = False) -> str:
+    """An amount as people write it: cents, rounded up (what is left is rounded down), so that no limit looks kept."""
+    cents = usd * 100
+    # A ten-thousandth of a cent is the error of floating point, not money.
+    return (
+        f"${(math.floor(cents + 1e-6) if down else math.ceil(cents - 1e-6)) / 100:.2f}" if math.isfinite(usd) else "$∞"
+    )

@@ -1,0 +1,93 @@
+"""What a machine cost: its price times the life that we measured, and whether the market's bill says the same.
+
+We see the two ends of a life only through calls that take time: the contract began somewhere between the create call
+and its answer, and ended somewhere between the destroy call and its answer. So a life is an interval, and so is its
+cost; a bill within it (and one billing second at either end) is right, and any other is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rekindle.errors import Mismatch, Unknown
+
+SECONDS_PER_HOUR = 3600
+BILLING_UNIT = 1.0  # seconds; the market bills by the second
+
+
+class BillRow(Protocol):
+    """One row of the market's bill. `end` is None while the row still grows."""
+
+    @property
+    def end(self) -> float | None: ...
+    @property
+    def usd(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Life:
+    """How long a machine was rented, monotonic seconds, measured by us.
+
+    at_least: from the answer to the create call to the last moment at which it was surely still rented.
+    at_most: from the create call to the first moment at which it was surely gone.
+    """
+
+    at_least: float
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a life cost at a price in USD an hour, disk included."""
+
+    hourly_usd: float
+    life: Life
+
+    @property
+    def usd(self) -> float:
+        """The cost at most: we never tell a sum that is too small."""
+        return self.hourly_usd * self.life.at_most / SECONDS_PER_HOUR
+
+    @property
+    def at_least_usd(self) -> float:
+        return self.hourly_usd * self.life.at_least / SECONDS_PER_HOUR
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """Our cost and the market's bill, which agree."""
+
+    cost_usd: float
+    bill_usd: float
+    tolerance_usd: float
+    rows: int
+
+
+def reconcile(what: str, cost: Cost, bill: Sequence[BillRow]) -> Reconciled:
+    """Compares our cost with the market's bill of the same machine.
+
+    Args:
+        what: the machine, for the message.
+        cost: from the life that we measured.
+        bill: the rows of this machine, none of them growing any more.
+
+    Raises:
+        Unknown: there is no bill, or it still grows, so that nothing can be compared.
+        Mismatch: it is more than a billing second outside of what the measured life costs.
+    """
+    if not bill:
+        raise Unknown(f"The market shows no bill for {what}, so its cost could not be compared with anything.")
+    if any(row.end is None for row in bill):
+        raise Unknown(f"The market's bill for {what} still grows; it can be compared when the machine is gone.")
+    billed = sum(row.usd for row in bill)
+    second = cost.hourly_usd / SECONDS_PER_HOUR * BILLING_UNIT
+    if not cost.at_least_usd - second <= billed <= cost.usd + second:
+        life = cost.life
+        raise Mismatch(
+            f"The market bills ${billed:.6f} for {what}, but at ${cost.hourly_usd:.4f}/h the {life.at_least:.1f} to "
+            f"{life.at_most:.1f} s that it lived cost ${cost.at_least_usd:.6f} to ${cost.usd:.6f}. One billing second "
+            f"is ${second:.6f}. Compare the bill's rows at the market."
+        )
+    return Reconciled(cost.usd, billed, second, len(bill))

@@ -1,0 +1,272 @@
+"""The guard: a process of its own that destroys what a run leaves behind when the run dies, however it dies.
+
+    python -m rekindle.guard
+
+It is started before the first rent, reads its orders (one line of JSON, credentials included) from its standard input,
+proves that it can do its work, and answers `ready`. Then it sleeps until
+
+- its standard input ends or the run's process is gone: it destroys every machine that the ledger names for this run or
+  that carries a label of this run, and looks on for a while, so that a create call that was under way is caught too;
+- the line `done` comes: it destroys what is still open all the same, says so, and ends.
+
+It lives in a session of its own and ignores the signals of a terminal. It tells what it does in `<ledger>.guard.log`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from rekindle.clearing import PATIENCE, Cleared, Clearing, sweep
+from rekindle.dumont import DumontClient
+from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.ledger import Ledger, label_prefix, process_identity
+from rekindle.market import MarketClient
+from rekindle.settings import Settings
+from rekindle.waiting import wait_until
+
+__all__ = ["Guard", "GuardNotReady", "sweep"]
+
+START_TIMEOUT = 20.0
+READY = "ready"
+DONE = "done"
+# What a Python needs to start and to reach the target. The rest of the environment may hold credentials.
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
+
+
+class GuardNotReady(RekindleError):
+    """The guard does not start, so nothing may be rented."""
+
+
+class Orders(BaseModel):
+    """What a guard must know. Holds credentials in the clear: it only ever goes through a pipe."""
+
+    run_id: str
+    run_pid: int
+    run_process: str
+    ledger: Path
+    target: str
+    dumont_url: str
+    dumont_email: str
+    dumont_password: str
+    market_url: str | None
+    market_key: str | None
+
+
+class Guard:
+    """The run's side: starts the guard's process, keeps it alive, and tells it when all is done. Thread-safe."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, run_id: str) -> None:
+        """Starts nothing yet."""
+        self._settings = settings
+        self._ledger = ledger
+        self._run_id = run_id
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where the guard tells what it does, beside the ledger."""
+        return self._ledger.path.with_suffix(".guard.log")
+
+    @property
+    def pid(self) -> int | None:
+        """The guard's process, when it has been started."""
+        return self._process.pid if self._process else None
+
+    def ensure_ready(self) -> None:
+        """Starts the guard unless it runs, and waits until it has proven that it can do its work.
+
+        Raises:
+            GuardNotReady: it cannot; the message says why. Nothing may be rented then.
+        """
+        with self._lock:
+            if self._process and self._process.poll() is None:
+                return
+            self._end()
+            self._process = self._start()
+            answer = self._read(START_TIMEOUT)
+            if answer != READY:
+                self._end()
+                raise GuardNotReady(
+                    "Nothing is rented, because the guard that would clean up after a crash is not ready: "
+                    f"{answer or f'it ended, or did not answer within {START_TIMEOUT:g} s'}. Its log is {self.log}."
+                )
+
+    def stand_down(self) -> Cleared:
+        """Ends the guard. Whatever this run has left open it destroys first.
+
+        Raises:
+            Mismatch: machines had been left; they are destroyed now.
+            Unknown: it could not be told whether all are gone.
+        """
+        if not self._process:
+            return Cleared()
+        self.ensure_ready()  # one that has died is replaced: somebody must look
+        with self._lock:
+            process = self._process
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(f"{DONE}\n")
+                process.stdin.flush()
+            answer = self._read(PATIENCE + START_TIMEOUT)
+            self._end()
+        try:
+            cleared = Cleared(**json.loads(answer))
+        except (ValueError, TypeError):
+            raise Unknown(
+                f"The guard of run {self._run_id} did not tell whether every machine is gone. Its log is {self.log}; "
+                f"look at the market for labels that begin with `{label_prefix(self._run_id)}`."
+            ) from None
+        if cleared.unsettled:
+            raise Unknown(
+                f"It is not certain that every machine of run {self._run_id} is gone: {cleared}. Log: {self.log}."
+            )
+        if cleared.destroyed:
+            raise Mismatch(
+                f"At the end of run {self._run_id} machines were still rented. The guard did this: {cleared}. "
+                f"Log: {self.log}."
+            )
+        return cleared
+
+    def _start(self) -> subprocess.Popen[str]:
+        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+        try:
+            log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise GuardNotReady(f"Nothing is rented, because the guard's log cannot be written: {error}.") from error
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "rekindle.guard"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        settings = self._settings
+        orders = Orders(
+            run_id=self._run_id,
+            run_pid=os.getpid(),
+            run_process=process_identity(os.getpid()),
+            ledger=self._ledger.path,
+            target=self._ledger.target,
+            dumont_url=settings.dumont_api_url,
+            dumont_email=settings.dumont_email,
+            dumont_password=settings.dumont_password.get_secret_value(),
+            market_url=settings.vast_url if settings.vast_api_key else None,
+            market_key=settings.vast_api_key.get_secret_value() if settings.vast_api_key else None,
+        )
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(orders.model_dump_json() + "\n")
+            process.stdin.flush()
+        return process
+
+    def _read(self, timeout: float) -> str:
+        """The guard's next line; empty when it ends or says nothing in time."""
+        assert self._process is not None  # noqa: S101 - the callers have started it
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout)
+        return self._process.stdout.readline().strip() if ready else ""
+
+    def _end(self) -> None:
+        """Leaves neither a process nor a zombie. Killed before its input ends, which it would take for a crash."""
+        if self._process:
+            self._process.kill()
+            with self._process:  # closes the pipes and waits
+                pass
+            self._process = None
+
+
+def main() -> int:
+    """The guard's process."""
+    # Only the end of the run ends the guard: not the terminal it was started in, not a signal to everybody.
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_IGN)
+    # When memory runs out, others are to be killed first. Only root may wish for that.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("-500")
+    # Unbuffered: what is read is gone from the pipe, and the rest can still be waited for.
+    commands = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - standard input
+    orders = Orders.model_validate_json(commands.readline())
+
+    def say(text: str) -> None:
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with contextlib.suppress(OSError):  # a full disk must not keep the guard from its work
+            print(f"{moment} run {orders.run_id} guard {os.getpid()}: {text}", file=sys.stderr, flush=True)
+
+    try:
+        # No retries inside of a call: the clearing looks again by itself, and faster.
+        dumont = DumontClient(orders.dumont_url, orders.dumont_email, orders.dumont_password, pauses=())
+        market = None
+        if orders.market_url and orders.market_key:
+            market = MarketClient(orders.market_url, orders.market_key, pauses=())
+        ledger = Ledger(orders.ledger, orders.target)
+        clearing = Clearing(dumont, market, ledger, say)
+        run = _open_process(orders.run_pid, orders.run_process)
+        wait_until(
+            "the target to let the guard in",
+            lambda: [cloud.instances() for cloud in (dumont, market) if cloud],
+            bool,
+            timeout=START_TIMEOUT / 2,
+            tolerate=(Weather, Unknown),
+        )
+    except RekindleError as error:
+        say(f"not ready: {error}")
+        print(" ".join(str(error).split()), flush=True)
+        return 1
+    print(READY, flush=True)
+    say(f"watching over process {orders.run_pid}")
+    ready = select.select([commands.fileno(), run], [], [])[0] if run else []
+    done = commands.fileno() in ready and commands.readline().strip() == DONE.encode()
+    say("the run says that it is done" if done else "the run's process has ended without a word")
+    cleared = _clear(clearing, ledger, orders.run_id, say)
+    say(f"{cleared}")
+    if done:
+        print(json.dumps(asdict(cleared)), flush=True)
+    return 0
+
+
+def _clear(clearing: Clearing, ledger: Ledger, run_id: str, say: Callable[[str], None]) -> Cleared:
+    try:
+        rents = ledger.open_rents(run_id)
+    except RekindleError as error:
+        say(f"going by labels alone: {error}")
+        rents = []
+    return clearing.clear(rents, label_prefix(run_id))
+
+
+def _open_process(pid: int, identity: str) -> int | None:
+    """Something that becomes readable when the process ends. None when it has ended already.
+
+    It is waited for beside the end of standard input, because a child that the run has forked may hold that open.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    return handle if process_identity(pid) == identity else None
+
+
+if __name__ == "__main__":
+    # Threads may hang in calls that will never be answered: they must not keep this process.
+    sys.stdout.flush()
+    os._exit(main())

@@ -1,0 +1,262 @@
+"""The ledger: what was rented, written to disk before it is rented.
+
+A rent begins as an intent, committed and flushed before the create call goes out, and ends as `destroyed` or
+`never_created`. Whatever happens in between (kill -9, power lost) the next reader finds the label to look for:
+
+    intended ──► created ──► destroyed
+        ├───────────────────► destroyed       found by its label, by the guard or by a later run
+        └──► never_created                    the market never knew it
+
+Several processes and threads may use one ledger at once: the run itself, its guard, other runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from rekindle.errors import RekindleError
+
+LABEL_MARK = "rekindle-"
+PATIENCE = 5.0  # seconds to wait for another process that is writing
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE rents (
+    intent INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    target TEXT NOT NULL,
+    label TEXT NOT NULL,
+    offer_id INTEGER,
+    price REAL NOT NULL,
+    minutes REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('intended', 'created', 'destroyed', 'never_created')),
+    instance_id INTEGER,
+    intended_at REAL NOT NULL,
+    created_at REAL,
+    closed_at REAL,
+    proof TEXT
+) STRICT
+"""
+_COLUMNS = (
+    "intent, run_id, owner, target, label, offer_id, price, minutes, state, instance_id, intended_at, created_at, "
+    "closed_at, proof"
+)
+
+
+class LedgerUnusable(RekindleError):
+    """The ledger cannot be read or written, so nothing may be rented."""
+
+
+class State(StrEnum):
+    """How far a rent has come."""
+
+    INTENDED = "intended"
+    CREATED = "created"
+    DESTROYED = "destroyed"
+    NEVER_CREATED = "never_created"
+
+
+@dataclass(frozen=True)
+class Rent:
+    """One row of the ledger.
+
+    `price` is in USD an hour, `minutes` the worst case that was reserved for, the times are seconds since the epoch.
+    `offer_id` is None when the product chose the offer itself (wake). `owner` is the process that rents, `target` the
+    cloud on which it rents.
+    """
+
+    intent: int
+    run_id: str
+    owner: str
+    target: str
+    label: str
+    offer_id: int | None
+    price: float
+    minutes: float
+    state: State
+    instance_id: int | None
+    intended_at: float
+    created_at: float | None
+    closed_at: float | None
+    proof: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a machine of this rent may be running."""
+        return self.state in {State.INTENDED, State.CREATED}
+
+    def is_of(self, label: str | None, instance_id: int) -> bool:
+        """Whether a machine in a listing is this rent's, so that it may be destroyed.
+
+        The label decides, because it is unique: ids begin anew when an embedded cloud is reset. A machine that a
+        product made for us without passing a label on counts only with the very id and still without a label.
+        """
+        return (label or "") == self.label and (bool(self.label) or instance_id == self.instance_id)
+
+
+def label_prefix(run_id: str) -> str:
+    """What the label of every machine of a run begins with."""
+    return f"{LABEL_MARK}{run_id}-"
+
+
+class Ledger:
+    """The rents of every run on this computer, in one SQLite file that only its user can read."""
+
+    def __init__(self, path: Path, target: str = "") -> None:
+        """Opens the ledger; makes it where it is missing.
+
+        Args:
+            path: the database file.
+            target: names the cloud that is rented on, so that a sweep of one cloud does not judge the rents of another.
+
+        Raises:
+            LedgerUnusable: it cannot be written.
+        """
+        self.path = path.absolute()
+        self.target = target
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite gives the files it puts beside the database the database's own mode.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self.path.chmod(0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        with self._transaction() as database:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                database.execute(_SCHEMA)
+                database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            elif version != _SCHEMA_VERSION:
+                raise self._unusable(f"it was written by another version of Rekindle (format {version})")
+
+    def intend(self, run_id: str, label: str, offer_id: int | None, price: float, minutes: float) -> int:
+        """Writes down that a machine is about to be rented. Returns the number of the intent, which closes it later.
+
+        Args:
+            run_id: the run that rents.
+            label: the label that the machine will carry.
+            offer_id: the offer to rent; None when the product will choose it.
+            price: USD an hour, at worst.
+            minutes: how long the machine may live, at worst.
+
+        Raises:
+            LedgerUnusable: it could not be written to disk. Nothing may be rented then.
+        """
+        with self._transaction() as database:
+            cursor = database.execute(
+                "INSERT INTO rents (run_id, owner, target, label, offer_id, price, minutes, state, intended_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'intended', ?)",
+                (run_id, process_identity(os.getpid()), self.target, label, offer_id, price, minutes, time.time()),
+            )
+            assert cursor.lastrowid is not None  # noqa: S101  # sqlite3 sets it after every INSERT
+            return cursor.lastrowid
+
+    def created(self, intent: int, instance_id: int) -> None:
+        """Writes down the machine that came of an intent."""
+        self._change(
+            intent,
+            "UPDATE rents SET state = 'created', instance_id = ?, created_at = ?"
+            " WHERE intent = ? AND state = 'intended'",
+            (instance_id, time.time(), intent),
+        )
+
+    def relabelled(self, intent: int, label: str) -> None:
+        """Writes down the label that the machine really carries, when the product chose another one (or none: "")."""
+        self._change(intent, "UPDATE rents SET label = ? WHERE intent = ?", (label, intent))
+
+    def destroyed(self, intent: int, proof: str) -> None:
+        """Writes down that the machine is proven gone, and by what. When closed already, the first proof stays."""
+        self._close(intent, State.DESTROYED, proof)
+
+    def never_created(self, intent: int, reason: str) -> None:
+        """Writes down that no machine came of the intent, and how that is known."""
+        self._close(intent, State.NEVER_CREATED, reason)
+
+    def rent(self, intent: int) -> Rent:
+        """The row of one intent.
+
+        Raises:
+            LedgerUnusable: there is no such intent.
+        """
+        rents = self._select("WHERE intent = ?", (intent,))
+        if not rents:
+            raise self._unusable(f"it holds no intent {intent}")
+        return rents[0]
+
+    def rents(self, run_id: str) -> list[Rent]:
+        """Every rent of a run, oldest first."""
+        return self._select("WHERE run_id = ?", (run_id,))
+
+    def open_rents(self, run_id: str | None = None) -> list[Rent]:
+        """The rents of which a machine may be running, oldest first: of one run, or of all."""
+        open_ = "WHERE state IN ('intended', 'created')"
+        return self._select(open_, ()) if run_id is None else self._select(f"{open_} AND run_id = ?", (run_id,))
+
+    def _close(self, intent: int, state: State, proof: str) -> None:
+        self._change(
+            intent,
+            "UPDATE rents SET state = ?, proof = ?, closed_at = ?"
+            " WHERE intent = ? AND state IN ('intended', 'created')",
+            (state, proof, time.time(), intent),
+        )
+
+    def _change(self, intent: int, update: str, values: tuple[object, ...]) -> None:
+        with self._transaction() as database:
+            changed = database.execute(update, values).rowcount
+            if not changed and not database.execute("SELECT 1 FROM rents WHERE intent = ?", (intent,)).fetchone():
+                raise self._unusable(f"it holds no intent {intent}")
+
+    def _select(self, where: str, values: tuple[object, ...]) -> list[Rent]:
+        with self._transaction() as database:
+            rows = database.execute(f"SELECT {_COLUMNS} FROM rents {where} ORDER BY intent", values)  # noqa: S608  # constants
+            return [Rent(**{**row, "state": State(row["state"])}) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for each use: cheap, and safe in every thread and after every fork."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as database:
+                database.row_factory = sqlite3.Row
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = FULL")
+                database.execute("BEGIN IMMEDIATE")
+                with database:  # commits, or rolls back on an exception
+                    yield database
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, reason: object) -> LedgerUnusable:
+        return LedgerUnusable(
+            f"The ledger of rented machines {self.path} cannot be used: {reason}. Without it nothing is rented, "
+            "because a machine could be forgotten. See that the file is readable, its disk has space and no other "
+            "program holds it; if it is damaged, move it away and look at the market for machines whose labels begin "
+            f"with `{LABEL_MARK}`."
+        )
+
+
+def process_identity(pid: int) -> str:
+    """Names one process for ever: boot, number and start. A number alone is given again to later processes.
+
+    An ended process has the identity `""`.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # The name of the program, in parentheses, may hold spaces and parentheses itself: count from behind it.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if state in {"Z", "X"} else f"{boot}/{pid}/{fields[18]}"
+
+
+def is_alive(identity: str) -> bool:
+    """Whether the very process still runs."""
+    pid = identity.split("/")[1] if identity.count("/") == 2 else ""
+    return pid.isdigit() and process_identity(int(pid)) == identity

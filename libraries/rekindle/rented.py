@@ -1,0 +1,68 @@
+"""A machine that is ours: what was agreed when it was rented, and what has been seen of it since."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rekindle.budget import Reservation
+from rekindle.cost import Cost, Life
+from rekindle.errors import Unknown
+from rekindle.ssh import Machine
+
+
+@dataclass
+class RentedMachine:
+    """One rented machine, from the create call on. Times are monotonic seconds.
+
+    Attributes:
+        id: its number at the market and in Dumont Cloud.
+        label: carried by it alone; by the label it is known to be ours.
+        gpu_name: as the offer names it.
+        hourly_usd: the agreed price, disk included.
+        asked_at: when the create call went out; the contract is not older.
+        answered_at: when the answer was there; the contract is not younger.
+        intent: its row in the ledger.
+        reservation: the money set aside for it.
+        provision_seconds: from the create call until a command could run on it over SSH; 0 before that.
+    """
+
+    id: int
+    label: str
+    gpu_name: str
+    hourly_usd: float
+    asked_at: float
+    answered_at: float
+    intent: int
+    reservation: Reservation
+    provision_seconds: float = 0.0
+    ssh: Machine | None = None
+    gone: bool = False
+    _seen_alive_at: float = field(default=0.0, repr=False)
+
+    def __str__(self) -> str:
+        return f"machine {self.id} ({self.gpu_name}, label {self.label or 'none'})"
+
+    @property
+    def machine(self) -> Machine:
+        """The way in over SSH.
+
+        Raises:
+            Unknown: it has not come so far that it has an SSH address.
+        """
+        if self.ssh is None:
+            raise Unknown(f"{self} has no SSH address yet, so nothing can be asked of it.")
+        return self.ssh
+
+    def seen_alive(self, at: float | None = None) -> None:
+        """Remembers that it was surely still rented at this moment (now); sharpens what its life can have cost."""
+        self._seen_alive_at = max(self._seen_alive_at, time.monotonic() if at is None else at)
+
+    def asked_at_epoch(self) -> float:
+        """When the create call went out, in seconds since the epoch: what bills are asked from."""
+        return time.time() - (time.monotonic() - self.asked_at)
+
+    def cost(self, gone_at: float) -> Cost:
+        """What it cost, when `gone_at` is the first moment at which it was surely gone."""
+        shortest = max(self._seen_alive_at - self.answered_at, 0.0)
+        return Cost(self.hourly_usd, Life(shortest, gone_at - self.asked_at))

@@ -1,0 +1,399 @@
+"""Renting a machine so that it cannot be lost: reserved, written down, created once, watched until it answers.
+
+The order is the point: money reserved → guard ready → intent on disk → create call → id on disk. Whichever step a run
+dies in, somebody knows the label to look for. A create call whose answer is lost is never sent again: the machine is
+looked for by its label instead.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rekindle.budget import Budget
+from rekindle.destruction import Destroyer, Listing, Market
+from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
+from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.http import RateLimited, Refused
+from rekindle.ledger import Ledger, label_prefix
+from rekindle.rented import RentedMachine
+from rekindle.ssh import Machine, SshRefused
+from rekindle.waiting import Clock, Timeout, wait_until
+
+MINUTES = 30.0
+READY_TIMEOUT = 600.0
+LOST_TIMEOUT = 30.0
+MIN_RELIABILITY = 0.95
+# From these no machine becomes ready any more.
+TERMINAL = frozenset({"exited", "error", "offline", "stopped", "paused"})
+
+
+class Dumont(Listing, Protocol):
+    """What of the product is needed to rent."""
+
+    def offers(self, **filters: Any) -> list[Offer]: ...
+    def instance(self, instance_id: int, /) -> InstanceView | None: ...
+    def instances(self) -> list[InstanceView]: ...
+    def create_instance(self, offer_id: int, label: str, disk_gb: float, /) -> int: ...
+
+
+class Watcher(Protocol):
+    """Who destroys what this process leaves behind when it dies."""
+
+    def ensure_ready(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is about to be rented. `what` names it in messages; `price` is the highest possible one in USD an hour."""
+
+    what: str
+    label: str
+    offer_id: int | None
+    price: float
+    disk_gb: float
+    minutes: float
+    gpu_name: str
+
+
+class _NotReady(str):
+    """A machine that never came up, in words: the market's mood, not the product's fault."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class _Boot:
+    """One look at a machine that boots: what the product says, and how SSH refused us (None: it was not asked)."""
+
+    view: InstanceView | None = None
+    refusal: str | None = None
+    ready: bool = False
+
+    @property
+    def status(self) -> str:
+        return self.view.actual_status or "created" if self.view else "unknown to Dumont Cloud"
+
+    def hopeless(self) -> str | None:
+        return f"`{self.status}` is final" if self.status in TERMINAL else None
+
+
+class Renter:
+    """Rents machines for one run. Thread-safe: several may be rented at once."""
+
+    def __init__(
+        self,
+        dumont: Dumont,
+        market: Market | None,
+        ledger: Ledger,
+        guard: Watcher,
+        budget: Budget,
+        destroyer: Destroyer,
+        run_id: str,
+        connect: Callable[[str, int, str], Machine],
+        *,
+        lost_timeout: float = LOST_TIMEOUT,
+        clock: Clock | None = None,
+    ) -> None:
+        """Rents nothing yet.
+
+        Args:
+            dumont: the product, through which machines are rented.
+            market: the second place to look for a machine; None when the user has no key for it.
+            ledger: where each rent is written down first.
+            guard: ready before the first machine is rented.
+            budget: out of which each rent is reserved.
+            destroyer: ends machines that never become ready.
+            run_id: part of every label.
+            connect: makes the SSH side of a machine out of host, port and the name to pin its host key under.
+            lost_timeout: how long to look for a machine when the answer to its create call was lost, seconds.
+            clock: time and pause.
+        """
+        self._dumont = dumont
+        self._market = market
+        self._ledger = ledger
+        self._guard = guard
+        self._budget = budget
+        self._destroyer = destroyer
+        self._run_id = run_id
+        self._connect = connect
+        self._lost_timeout = lost_timeout
+        self._clock = clock or Clock()
+        self._numbers = itertools.count(1)
+
+    def rent(
+        self,
+        *,
+        max_price: float,
+        disk_gb: float,
+        gpu_name: str | None = None,
+        region: str | None = None,
+        minutes: float = MINUTES,
+        ready_timeout: float = READY_TIMEOUT,
+    ) -> RentedMachine:
+        """Rents the cheapest reliable machine and waits until a command can run on it.
+
+        Args:
+            max_price: USD an hour.
+            disk_gb: its disk.
+            gpu_name: the GPU model, as the market names it; any when None.
+            region: `US`, `EU` or `ASIA`; any when None.
+            minutes: how long it may live at worst; so much money is reserved.
+            ready_timeout: how long it may take to become ready, seconds.
+
+        Raises:
+            Weather: no offers, all of them taken, or the machine never became ready (it is destroyed then).
+            Misconfigured: the budget does not allow it.
+            AmbiguousCreate: the answer was lost and no machine is to be found. Nothing is rented twice.
+        """
+        offers = self._offers(max_price, disk_gb, gpu_name, region)
+        for offer in offers:
+            what = f"offer {offer.id} ({offer.gpu_name}, ${offer.dph_total:.2f}/h)"
+            label = f"{label_prefix(self._run_id)}{next(self._numbers)}"
+
+            def make(offer: Offer = offer, label: str = label) -> int:
+                return self._dumont.create_instance(offer.id, label, disk_gb)
+
+            try:
+                rented = self._obtain(
+                    _Wish(what, label, offer.id, offer.dph_total, disk_gb, minutes, offer.gpu_name),
+                    make,
+                    keep_lost=True,
+                )
+            except Refused as refused:
+                if refused.status in {404, 409, 410}:  # somebody else was faster
+                    continue
+                raise
+            return self._until_ready(rented, ready_timeout)
+        raise Weather(
+            f"No GPU offers available under ${max_price:.2f}/h any more: all {len(offers)} that were listed had been "
+            "taken when we asked for them. Wait some minutes or raise MAX_PRICE."
+        )
+
+    def adopt(
+        self,
+        label: str,
+        make: Callable[[], int],
+        *,
+        what: str,
+        max_price: float,
+        disk_gb: float = 0,
+        minutes: float = MINUTES,
+        ready_timeout: float = READY_TIMEOUT,
+    ) -> RentedMachine:
+        """Takes over a machine that the product itself rents for us (wake, restore on a new machine).
+
+        Args:
+            label: the label that the product will give it: that of the machine it replaces.
+            make: has the product do it; returns the new machine's id.
+            what: what is done, for messages: "the wake of machine 7".
+            max_price: USD an hour that the product was told not to exceed.
+            disk_gb: its disk.
+            minutes: as in `rent`.
+            ready_timeout: as in `rent`.
+
+        Raises:
+            Mismatch: the product failed and left a machine rented (it is destroyed then), or rented too dear a one.
+            Weather, Misconfigured, AmbiguousCreate: as `rent`; and whatever `make` raises.
+        """
+        wish = _Wish(what, label, None, max_price, disk_gb, minutes, gpu_name="")
+        return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
+
+    def _offers(self, max_price: float, disk_gb: float, gpu_name: str | None, region: str | None) -> list[Offer]:
+        """The offers that may be taken, cheapest first. The product's own filter is not trusted with our money."""
+        wish = {"max_price": max_price, "min_disk": disk_gb, "gpu_name": gpu_name, "region": region, "limit": 100}
+        offers = self._dumont.offers(**{name: value for name, value in wish.items() if value is not None})
+        affordable = [
+            offer
+            for offer in offers
+            if 0 < offer.dph_total <= max_price and offer.disk_space >= disk_gb and gpu_name in {None, offer.gpu_name}
+        ]
+        reliable = [offer for offer in affordable if offer.reliability >= MIN_RELIABILITY]
+        if not reliable:
+            wanted = "".join(f" {word}" for word in (gpu_name, f"in {region}" if region else None) if word)
+            passed = (
+                f" ({len(affordable)} were passed over: their reliability is under {MIN_RELIABILITY:g})"
+                if affordable
+                else ""
+            )
+            raise Weather(
+                f"No GPU offers available under ${max_price:.2f}/h with {disk_gb:g} GB of disk{wanted}{passed}. Wait "
+                "some minutes or raise MAX_PRICE."
+            )
+        return sorted(reliable, key=lambda offer: (offer.dph_total, -offer.reliability, offer.id))
+
+    def _obtain(self, wish: _Wish, make: Callable[[], int], *, keep_lost: bool) -> RentedMachine:
+        """Reserves, writes the intent down, has the machine made, writes its id down.
+
+        What is no error of ours (Ctrl-C, above all) leaves the intent open, for the guard to look after.
+
+        Args:
+            wish: what to rent.
+            make: rents it, once.
+            keep_lost: whether a machine is wanted even when the answer of `make` was lost and it had to be looked for.
+        """
+        reservation = self._budget.reserve(wish.what, wish.price, wish.minutes, wish.disk_gb)
+        try:
+            self._guard.ensure_ready()
+            before = frozenset(self._everything())
+            intent = self._ledger.intend(self._run_id, wish.label, wish.offer_id, wish.price, wish.minutes)
+        except BaseException:
+            self._budget.settle(reservation, 0)
+            raise
+        asked_at = self._clock.now()
+
+        def rented(instance_id: int) -> RentedMachine:
+            answered_at = self._clock.now()
+            return RentedMachine(
+                instance_id, wish.label, wish.gpu_name, wish.price, asked_at, answered_at, intent, reservation
+            )
+
+        try:
+            machine = rented(make())
+        except RekindleError as error:
+            lost = [rented(found) for found in self._find(wish.label, before, error)]
+            if not lost:
+                self._ledger.never_created(intent, str(error))
+                self._budget.settle(reservation, 0)
+                raise self._explained(error, wish.label) from error
+            if len(lost) > 1 or not keep_lost:
+                raise self._cleared(wish, lost, error) from error
+            machine = lost[0]
+        try:
+            self._ledger.created(intent, machine.id)
+        except RekindleError:
+            with suppress(RekindleError):  # the label is still in the ledger, and the guard finds it
+                self._dumont.destroy(machine.id)
+            raise
+        return machine
+
+    def _everything(self) -> dict[int, str | None]:
+        """Label by id of every machine that anybody lists."""
+        listings: Sequence[Listing] = [self._dumont, self._market] if self._market else [self._dumont]
+        return {row.id: row.label for listing in listings for row in listing.instances()}
+
+    def _find(self, label: str, before: frozenset[int], error: RekindleError) -> list[int]:
+        """The machines of this label that were not there before. Looks for a while when the answer was lost."""
+
+        def look() -> list[int]:
+            return sorted(id_ for id_, its in self._everything().items() if its == label and id_ not in before)
+
+        if isinstance(error, RateLimited | Refused):  # it was told clearly that nothing was rented
+            return []
+        if not isinstance(error, AmbiguousCreate):
+            return look()
+        try:
+            return wait_until(
+                f"machine {label}", look, bool, timeout=self._lost_timeout, floor=0.25, clock=self._clock
+            ).value
+        except Timeout:
+            return []
+
+    def _explained(self, error: RekindleError, label: str) -> RekindleError:
+        if not isinstance(error, AmbiguousCreate):
+            return error
+        listings = "Dumont Cloud and the marketplace" if self._market else "Dumont Cloud"
+        return AmbiguousCreate(
+            f"{error} In {self._lost_timeout:g} s no machine labelled {label} appeared in the listings of {listings}, "
+            "so none was rented."
+        )
+
+    def _cleared(self, wish: _Wish, lost: Sequence[RentedMachine], error: RekindleError) -> RekindleError:
+        """Destroys what a failed call left behind; returns the error that tells it."""
+        for machine in lost:
+            self._destroyer.destroy_and_prove(machine)
+        left = ", ".join(str(machine.id) for machine in lost)
+        return Mismatch(
+            f"{wish.what} failed and left {len(lost)} machine(s) rented: {left}. Destroyed, and proven gone. The "
+            f"failure was: {error}"
+        )
+
+    def _until_ready(self, rented: RentedMachine, timeout: float) -> RentedMachine:
+        """Waits until a command can run on the machine. One that does not come so far is destroyed."""
+        try:
+            trouble = self._boot(rented, timeout) or self._disagreement(rented)
+        except RekindleError:
+            self._destroyer.destroy_and_prove(rented)
+            raise
+        except BaseException:
+            with suppress(RekindleError):  # there is no time for a proof now; the guard looks after it
+                self._dumont.destroy(rented.id)
+            raise
+        if trouble is None:
+            return rented
+        try:
+            proof = self._destroyer.destroy_and_prove(rented)
+        except Mismatch as mismatch:
+            raise Mismatch(f"{trouble} {mismatch}") from None
+        destroyed = f"It was destroyed, and was proven gone {proof.seconds:.1f} s later."
+        if isinstance(trouble, _NotReady):
+            raise Weather(f"{trouble} {destroyed} Rent again, or allow more time.")
+        raise Mismatch(f"{trouble} {destroyed}")
+
+    def _boot(self, rented: RentedMachine, timeout: float) -> _NotReady | None:
+        """Returns None when the machine is ready, else what became of it instead."""
+        boot = _Boot()
+
+        def look() -> _Boot:
+            nonlocal boot
+            boot = self._look(rented)
+            return boot
+
+        begun = self._clock.now()
+        try:
+            wait_until(
+                f"{rented} to be ready",
+                look,
+                lambda boot: boot.ready,
+                timeout=timeout,
+                hopeless=_Boot.hopeless,
+                tolerate=(Unknown, Weather),
+                clock=self._clock,
+            )
+        except Timeout as timed_out:
+            seconds = self._clock.now() - begun
+            if boot.hopeless():
+                return _NotReady(f"Instance not ready: {rented} ended up `{boot.status}` after {seconds:.1f} s.")
+            if boot.refusal:
+                return _NotReady(
+                    f"SSH connection refused: {rented} is `{boot.status}`, but after {seconds:.0f} s {boot.refusal}"
+                )
+            if boot.view is None:
+                return _NotReady(f"Instance not ready after {seconds:.0f} s. {timed_out}")
+            return _NotReady(f"Instance not ready after {seconds:.0f} s: {rented} stayed `{boot.status}`.")
+        rented.provision_seconds = self._clock.now() - rented.asked_at
+        rented.seen_alive(self._clock.now())
+        return None
+
+    def _look(self, rented: RentedMachine) -> _Boot:
+        view = self._dumont.instance(rented.id)
+        if view is None or not view.ready or view.ssh_host is None or view.ssh_port is None:
+            return _Boot(view)
+        ssh = rented.ssh
+        if ssh is None or (ssh.host, ssh.port) != (view.ssh_host, view.ssh_port):
+            # Ids begin anew when an embedded cloud is reset, labels never: together they name one machine for ever.
+            alias = f"{rented.label or 'unlabelled'}.{rented.id}"
+            ssh = rented.ssh = self._connect(view.ssh_host, view.ssh_port, alias)
+        try:
+            ssh.pin()
+        except SshRefused as refusal:
+            return _Boot(view, refusal=str(refusal))
+        return _Boot(view, ready=True)
+
+    def _disagreement(self, rented: RentedMachine) -> str | None:
+        """Asks the market whether it rented to us what the product says, and under which label."""
+        row = (self._market or self._dumont).instance(rented.id)
+        if row is None:
+            return f"Dumont Cloud says that {rented} runs, but the marketplace has no such machine."
+        if (row.label or "") != rented.label:
+            rented.label = row.label or ""
+            self._ledger.relabelled(rented.intent, rented.label)
+        if not rented.gpu_name:  # the product chose it
+            rented.gpu_name = row.gpu_name or ""
+            agreed, rented.hourly_usd = rented.hourly_usd, row.dph_total
+            if row.dph_total > agreed:
+                return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was allowed."
+        return None
