@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 from pydantic import SecretStr
@@ -156,6 +156,12 @@ class DumontClient:
 
     def __repr__(self) -> str:
         return f"DumontClient({self._http.url!r}, {self._email!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._http.close()

@@ -16,7 +16,7 @@ import json as json_codec
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import httpx2
 from pydantic import SecretStr
@@ -108,6 +108,12 @@ class JsonClient:
 
     def __repr__(self) -> str:
         return f"JsonClient({self.service!r}, {self.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def authorize(self, token: SecretStr) -> None:
         """From now on requests carry this bearer token."""
@@ -217,7 +223,7 @@ class JsonClient:
                     f"Is {self.url} the address of the API?"
                 ) from None
         if answer.is_redirect:
-            text = f"it wants us to go to {answer.headers.get('location', 'an unnamed place')}"
+            text = self._one_line(f"it wants us to go to {answer.headers.get('location', 'an unnamed place')}")
         else:
             text = self._error_text(answer)
         if status == 429:

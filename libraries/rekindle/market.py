@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 from pydantic import SecretStr
@@ -88,6 +88,12 @@ class MarketClient:
     def __repr__(self) -> str:
         return f"MarketClient({self._http.url!r})"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._http.close()
 
@@ -156,7 +162,11 @@ class MarketClient:
         }
         source = f"instance-{instance_id}"
         pages = self._pages("/api/v0/charges/", query, "results", f"what machine {instance_id} costs")
-        return [_charge(row) for _, page in pages for row in page if row.get("source") == source]
+        rows = [row for _, page in pages for row in page if row.get("source") == source]
+        try:
+            return [_charge(row) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unknown(f"A charge of machine {instance_id} cannot be read: {error!r}.") from None
 
     def destroy(self, instance_id: int) -> bool:
         """Ends the contract. Returns whether there was one.
@@ -221,8 +231,10 @@ class MarketClient:
 
 
 def _instance(row: dict[str, Any]) -> MarketInstance:
+    if not isinstance(row.get("id"), int):
+        raise Unknown("The market shows a machine without an id: which one it is cannot be told.")
     return MarketInstance(
-        id=int(row["id"]),
+        id=row["id"],
         label=row.get("label"),
         intended_status=row.get("intended_status"),
         actual_status=row.get("actual_status"),
@@ -241,8 +253,8 @@ def _charge(row: dict[str, Any]) -> Charge:
     return Charge(
         start=float(row["start"]),
         end=None if row.get("end") is None else float(row["end"]),
-        seconds=float(row.get("quantity") or 0),
-        usd=float(row.get("amount") or 0),
-        rate=float(row.get("rate") or 0),
+        seconds=float(row["quantity"]),
+        usd=float(row["amount"]),
+        rate=float(row["rate"]),
         kind=str(row.get("type") or ""),
     )

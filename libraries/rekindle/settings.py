@@ -111,8 +111,11 @@ def read_env_file(path: Path) -> dict[str, str]:
     values: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error or (binding.key and binding.value is None):
-            # The line itself may hold a secret, so only its number is told.
-            raise Misconfigured(f"{path}, line {binding.original.line}: not NAME=value. Mend or remove that line.")
+            # The line may hold a secret: only its number is told. A binding begins with the blank lines before it.
+            original = binding.original
+            blank = len(original.string) - len(original.string.lstrip())
+            line = original.line + original.string[:blank].count("\n")
+            raise Misconfigured(f"{path}, line {line}: not NAME=value. Mend or remove that line.")
         if binding.key and binding.value is not None:
             values[binding.key] = binding.value
     return values
