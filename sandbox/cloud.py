@@ -19,7 +19,7 @@ from typing import Literal, NoReturn
 from sandbox.leases import Leases
 from sandbox.lock import lock
 from sandbox.parts import environment, parts_of
-from sandbox.ports import PortPicker, holder, is_free
+from sandbox.ports import PortPicker, who_has
 from sandbox.processes import ProcessId
 from sandbox.state import DEFAULT_STATE_DIR, CloudConfig, Ports, StateDir
 from sandbox.store import seaweed
@@ -148,6 +148,7 @@ class Cloud:
             if root.exists() and not self._is_ours() and {entry.name for entry in root.iterdir()} - _FIRST:
                 raise Refused(f"{root} holds other files: give an empty or a new directory with --state-dir.")
             self.state.create()
+            root.chmod(stat.S_IRWXU)
         except OSError as error:
             raise Refused(
                 f"The state directory {root} cannot be used: {error.strerror} ({error.filename}). "
@@ -244,10 +245,9 @@ def _choose_ports(wishes: Wishes, last: Ports | None, picker: PortPicker) -> Por
     """The ports that were asked for; otherwise those of the last run where they are free, else free ones."""
     asked = {name: port for name in Ports.model_fields if (port := getattr(wishes, name)) is not None}
     for name, port in asked.items():
-        if not is_free(port):
+        if reason := who_has(port):
             raise Refused(
-                f"Port {port}, asked for as --{name}-port, is taken by {holder(port)}. "
-                "End that, or choose another port, or leave the option away."
+                f"Port {port}, asked for as --{name}-port, {reason}. Choose another, or leave the option away."
             )
         picker.reserve(port)
     if len(set(asked.values())) < len(asked):

@@ -72,6 +72,8 @@ class Running:
         code = self.process.poll()
         if code is None:
             return None
+        if self.part.in_bubblewrap and code > 128:  # as a shell tells that the program inside was killed
+            code = 128 - code
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes ports for outgoing connections, with room for a second one 10000 above.
@@ -11,14 +12,39 @@ _CHOICE = range(12000, 22000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+    """Whether a server of this user could listen on the port now."""
+    return _trouble(port) is None
+
+
+def who_has(port: int) -> str | None:
+    """Why a server cannot listen on the port now, in words; None when it can."""
+    trouble = _trouble(port)
+    if trouble is None:
+        return None
+    if isinstance(trouble, PermissionError):
+        return "is for administrators only"
+    return f"is taken by {_listener(port) or 'a process of another user'}"
+
+
+def _listener(port: int) -> str | None:
+    import psutil  # noqa: PLC0415 - only needed to explain a failure, and slow to import
+
+    for connection in psutil.net_connections(kind="tcp"):
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        if listens and connection.pid:
+            with suppress(psutil.NoSuchProcess):
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return None
+
+
+def _trouble(port: int) -> OSError | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT is no hindrance
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error
+        return None
 
 
 class PortPicker:
@@ -44,15 +70,3 @@ class PortPicker:
     def reserve(self, port: int) -> None:
         """Keeps a port that somebody asked for by its number from being picked for something else."""
         self._picked.add(port)
-
-
-def holder(port: int) -> str:
-    """Who listens on the port, in words. Other users' processes are only known to root."""
-    import psutil  # noqa: PLC0415 - only needed to explain a failure, and slow to import
-
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            if connection.pid is None:
-                break
-            return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    return "a process of another user, or one that has just ended"
