@@ -65,14 +65,13 @@ class Budget:
         Raises:
             Misconfigured: it is more than is left.
         """
-        hourly = price + disk_gb * STORAGE_USD_PER_GB_MONTH / HOURS_PER_MONTH
-        usd = hourly * minutes / 60
+        usd = hourly_at_most(price, disk_gb) * minutes / 60
         if not usd >= 0:
             raise Misconfigured(f"{what} for {minutes:g} min cannot be priced: {usd} USD is no amount of money.")
         reservation = Reservation(what, usd)
         with self._lock:
             left = self.limit_usd - self._spent - sum(other.usd for other in self._reserved)
-            if usd > left:
+            if usd > left + 1e-9:  # the sum of many floats
                 disk = f" and {disk_gb:g} GB of disk" if disk_gb else ""
                 raise Misconfigured(
                     f"Renting {what}{disk} for up to {minutes:g} min reserves {dollars(usd)}, but only "
@@ -91,6 +90,11 @@ class Budget:
                     del self._reserved[index]
                     self._spent += spent_usd
                     return
+
+
+def hourly_at_most(price: float, disk_gb: float) -> float:
+    """What a machine of this price costs with this disk, USD an hour, when storage is at its dearest."""
+    return price + disk_gb * STORAGE_USD_PER_GB_MONTH / HOURS_PER_MONTH
 
 
 def dollars(usd: float, *, down: bool = False) -> str:

@@ -43,15 +43,24 @@ class Cloud(Protocol):
 
 @dataclass
 class Cleared:
-    """What became of the machines: ids with labels, labels of rents that came to nothing, and what is not settled."""
+    """What became of the machines.
+
+    Attributes:
+        destroyed: ids with labels.
+        never_created: labels of rents of which no machine ever came.
+        elsewhere: labels of rents on other targets; a sweep there settles them.
+        unsettled: sentences on what could not be told or not be destroyed.
+    """
 
     destroyed: dict[int, str] = field(default_factory=dict)
     never_created: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         parts = [f"destroyed {id_} ({label or 'no label'})" for id_, label in sorted(self.destroyed.items())]
         parts += [f"no machine ever came of {label}" for label in self.never_created]
+        parts += [f"{label} was rented on another target" for label in self.elsewhere]
         return "; ".join(parts + self.unsettled) or "nothing was left"
 
 
@@ -157,7 +166,7 @@ class Clearing:
             elif any(rent.is_of(label, id_) for id_, label in left.items()):
                 continue
             elif not ids and rent.target != self._ledger.target:
-                cleared.unsettled.append(f"{rent.label} was rented on {rent.target}, which is another target")
+                cleared.elsewhere.append(rent.label)
             elif ids or rent.instance_id is not None:
                 self._ledger.destroyed(rent.intent, f"absent from two listings of {self._witness}, after the run's end")
             else:

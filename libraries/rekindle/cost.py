@@ -1,8 +1,8 @@
 """What a machine cost: its price times the life that we measured, and whether the market's bill says the same.
 
-We see the two ends of a life only through calls that take time: the contract began somewhere between the create call
-and its answer, and ended somewhere between the destroy call and its answer. So a life is an interval, and so is its
-cost; a bill within it (and one billing second at either end) is right, and any other is not.
+We see the two ends of a life only through calls that take time: it began somewhere between the create call and the
+first command that ran on it, and ended somewhere between the destroy call and the first look that found it gone. So
+a life is an interval, and so is its cost; a bill within it (and one billing second at either end) is right.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BillRow(Protocol):
 class Life:
     """How long a machine was rented, monotonic seconds, measured by us.
 
-    at_least: from the answer to the create call to the last moment at which it was surely still rented.
+    at_least: from the moment at which it surely ran to the last one at which it was surely still rented.
     at_most: from the create call to the first moment at which it was surely gone.
     """
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rekindle.budget import Budget
-from rekindle.cost import BILLING_UNIT, BillRow, Cost
+from rekindle.cost import BILLING_UNIT, BillRow, Cost, Reconciled, reconcile
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.ledger import Ledger
 from rekindle.rented import RentedMachine
@@ -95,6 +95,15 @@ class Proof:
     def not_witnessed(self) -> list[str]:
         """What nobody could tell, for the report."""
         return [f"{witness.name}: {witness.seen}" for witness in self.witnesses if not witness.witnessed]
+
+    def reconciled(self) -> Reconciled:
+        """Our cost and the market's bill, which agree.
+
+        Raises:
+            Unknown: the market is no witness, or there is no bill.
+            Mismatch: they differ by more than a billing second.
+        """
+        return reconcile(f"machine {self.instance_id}", self.cost, self.bill or ())
 
     def __str__(self) -> str:
         return "; ".join(f"{witness.name}: {witness.seen}" for witness in self.witnesses)

@@ -19,9 +19,8 @@ class RentedMachine:
         id: its number at the market and in Dumont Cloud.
         label: carried by it alone; by the label it is known to be ours.
         gpu_name: as the offer names it.
-        hourly_usd: the agreed price, disk included.
+        hourly_usd: the price, disk included: what was agreed at most, until the machine is ready; then the real one.
         asked_at: when the create call went out; the contract is not older.
-        answered_at: when the answer was there; the contract is not younger.
         intent: its row in the ledger.
         reservation: the money set aside for it.
         provision_seconds: from the create call until a command could run on it over SSH; 0 before that.
@@ -32,7 +31,6 @@ class RentedMachine:
     gpu_name: str
     hourly_usd: float
     asked_at: float
-    answered_at: float
     intent: int
     reservation: Reservation
     provision_seconds: float = 0.0
@@ -64,5 +62,6 @@ class RentedMachine:
 
     def cost(self, gone_at: float) -> Cost:
         """What it cost, when `gone_at` is the first moment at which it was surely gone."""
-        shortest = max(self._seen_alive_at - self.answered_at, 0.0)
-        return Cost(self.hourly_usd, Life(shortest, gone_at - self.asked_at))
+        # While it boots, only its disk may be charged; how long it booted is for the market to tell.
+        ready_at = self.asked_at + self.provision_seconds
+        return Cost(self.hourly_usd, Life(max(self._seen_alive_at - ready_at, 0.0), gone_at - self.asked_at))

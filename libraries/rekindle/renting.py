@@ -11,9 +11,10 @@ import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from rekindle.budget import Budget
+from rekindle.budget import Budget, hourly_at_most
 from rekindle.destruction import Destroyer, Listing, Market
 from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
@@ -24,7 +25,9 @@ from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
 
 MINUTES = 30.0
+CREATE_TIMEOUT = 300.0
 READY_TIMEOUT = 600.0
+# How long a machine is looked for when the answer to its create call was lost.
 LOST_TIMEOUT = 30.0
 MIN_RELIABILITY = 0.95
 # From these no machine becomes ready any more.
@@ -37,7 +40,7 @@ class Dumont(Listing, Protocol):
     def offers(self, **filters: Any) -> list[Offer]: ...
     def instance(self, instance_id: int, /) -> InstanceView | None: ...
     def instances(self) -> list[InstanceView]: ...
-    def create_instance(self, offer_id: int, label: str, disk_gb: float, /) -> int: ...
+    def create_instance(self, offer_id: int, label: str, disk_gb: float, /, *, timeout: float) -> int: ...
 
 
 class Watcher(Protocol):
@@ -93,9 +96,9 @@ class Renter:
         budget: Budget,
         destroyer: Destroyer,
         run_id: str,
-        connect: Callable[[str, int, str], Machine],
+        known_hosts: Path,
+        key: Path,
         *,
-        lost_timeout: float = LOST_TIMEOUT,
         clock: Clock | None = None,
     ) -> None:
         """Rents nothing yet.
@@ -108,8 +111,8 @@ class Renter:
             budget: out of which each rent is reserved.
             destroyer: ends machines that never become ready.
             run_id: part of every label.
-            connect: makes the SSH side of a machine out of host, port and the name to pin its host key under.
-            lost_timeout: how long to look for a machine when the answer to its create call was lost, seconds.
+            known_hosts: where the machines' host keys are pinned.
+            key: the private SSH key that opens the machines.
             clock: time and pause.
         """
         self._dumont = dumont
@@ -119,8 +122,8 @@ class Renter:
         self._budget = budget
         self._destroyer = destroyer
         self._run_id = run_id
-        self._connect = connect
-        self._lost_timeout = lost_timeout
+        self._known_hosts = known_hosts
+        self._key = key
         self._clock = clock or Clock()
         self._numbers = itertools.count(1)
 
@@ -132,6 +135,7 @@ class Renter:
         gpu_name: str | None = None,
         region: str | None = None,
         minutes: float = MINUTES,
+        create_timeout: float = CREATE_TIMEOUT,
         ready_timeout: float = READY_TIMEOUT,
     ) -> RentedMachine:
         """Rents the cheapest reliable machine and waits until a command can run on it.
@@ -142,6 +146,7 @@ class Renter:
             gpu_name: the GPU model, as the market names it; any when None.
             region: `US`, `EU` or `ASIA`; any when None.
             minutes: how long it may live at worst; so much money is reserved.
+            create_timeout: how long the answer to the create call may take, seconds.
             ready_timeout: how long it may take to become ready, seconds.
 
         Raises:
@@ -155,7 +160,7 @@ class Renter:
             label = f"{label_prefix(self._run_id)}{next(self._numbers)}"
 
             def make(offer: Offer = offer, label: str = label) -> int:
-                return self._dumont.create_instance(offer.id, label, disk_gb)
+                return self._dumont.create_instance(offer.id, label, disk_gb, timeout=create_timeout)
 
             try:
                 rented = self._obtain(
@@ -246,10 +251,8 @@ class Renter:
         asked_at = self._clock.now()
 
         def rented(instance_id: int) -> RentedMachine:
-            answered_at = self._clock.now()
-            return RentedMachine(
-                instance_id, wish.label, wish.gpu_name, wish.price, asked_at, answered_at, intent, reservation
-            )
+            agreed = hourly_at_most(wish.price, wish.disk_gb)
+            return RentedMachine(instance_id, wish.label, wish.gpu_name, agreed, asked_at, intent, reservation)
 
         try:
             machine = rented(make())
@@ -286,9 +289,7 @@ class Renter:
         if not isinstance(error, AmbiguousCreate):
             return look()
         try:
-            return wait_until(
-                f"machine {label}", look, bool, timeout=self._lost_timeout, floor=0.25, clock=self._clock
-            ).value
+            return wait_until(f"machine {label}", look, bool, timeout=LOST_TIMEOUT, floor=0.25, clock=self._clock).value
         except Timeout:
             return []
 
@@ -297,7 +298,7 @@ class Renter:
             return error
         listings = "Dumont Cloud and the marketplace" if self._market else "Dumont Cloud"
         return AmbiguousCreate(
-            f"{error} In {self._lost_timeout:g} s no machine labelled {label} appeared in the listings of {listings}, "
+            f"{error} In {LOST_TIMEOUT:g} s no machine labelled {label} appeared in the listings of {listings}, "
             "so none was rented."
         )
 
@@ -376,7 +377,7 @@ class Renter:
         if ssh is None or (ssh.host, ssh.port) != (view.ssh_host, view.ssh_port):
             # Ids begin anew when an embedded cloud is reset, labels never: together they name one machine for ever.
             alias = f"{rented.label or 'unlabelled'}.{rented.id}"
-            ssh = rented.ssh = self._connect(view.ssh_host, view.ssh_port, alias)
+            ssh = rented.ssh = Machine(view.ssh_host, view.ssh_port, self._key, self._known_hosts, alias)
         try:
             ssh.pin()
         except SshRefused as refusal:
@@ -384,16 +385,15 @@ class Renter:
         return _Boot(view, ready=True)
 
     def _disagreement(self, rented: RentedMachine) -> str | None:
-        """Asks the market whether it rented to us what the product says, and under which label."""
+        """Asks the market whether it rented to us what the product says, at which price and under which label."""
         row = (self._market or self._dumont).instance(rented.id)
         if row is None:
             return f"Dumont Cloud says that {rented} runs, but the marketplace has no such machine."
         if (row.label or "") != rented.label:
             rented.label = row.label or ""
             self._ledger.relabelled(rented.intent, rented.label)
-        if not rented.gpu_name:  # the product chose it
-            rented.gpu_name = row.gpu_name or ""
-            agreed, rented.hourly_usd = rented.hourly_usd, row.dph_total
-            if row.dph_total > agreed:
-                return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was allowed."
+        rented.gpu_name = rented.gpu_name or row.gpu_name or "unknown GPU"
+        agreed, rented.hourly_usd = rented.hourly_usd, row.dph_total
+        if row.dph_total > agreed:
+            return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was agreed."
         return None
