@@ -142,7 +142,7 @@ class DumontClient:
         self._email = email
         self._password = SecretStr(password)
         self._lock = threading.Lock()
-        self._logged_in = False
+        self._token: SecretStr | None = None
         self._routes: frozenset[tuple[str, str]] | None = None
         self._http = JsonClient(
             "Dumont API",
@@ -189,8 +189,16 @@ class DumontClient:
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str):
             raise Unknown("Dumont API accepted the login, but its answer holds neither `token` nor `access_token`.")
-        self._http.authorize(SecretStr(token))
-        self._logged_in = True
+        self._token = SecretStr(token)
+        self._http.authorize(self._token)
+
+    def token(self) -> SecretStr:
+        """The bearer token of the login, for clients that are not this one. Logs in where that has not happened yet."""
+        with self._lock:
+            if self._token is None:
+                self.login()
+            assert self._token is not None  # noqa: S101 - login sets it or raises
+            return self._token
 
     # Routes
 
@@ -489,9 +497,7 @@ class DumontClient:
         params: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> Json:
-        with self._lock:
-            if not self._logged_in:
-                self.login()
+        self.token()
         return self._http.request(method, API + path, body=body, params=params, timeout=timeout)
 
     def _succeed(self, method: str, path: str, *, timeout: float) -> dict[str, Any]:

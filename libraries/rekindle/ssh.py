@@ -109,7 +109,7 @@ class Machine:
         self.host = host
         self.port = port
         self.alias = alias
-        self._key_path = key_path
+        self.key_path = key_path
         self._known_hosts = known_hosts
         self._user = user
         self._lock = threading.Lock()
@@ -125,7 +125,8 @@ class Machine:
         self.close()
 
     def pin(self) -> str:
-        """Makes the first contact and records the host key; strict when one is recorded already.
+        """Makes the first contact and records the host key; strict when one is recorded already. Leaves a connection
+        that stands as it is.
 
         Returns:
             The fingerprint of the host key.
@@ -136,7 +137,8 @@ class Machine:
         """
         self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock:
-            self._connect(first_contact=self._recorded_key() is None)
+            if self._connection is None or not self._connection.alive():
+                self._connect(first_contact=self._recorded_key() is None)
         return self.host_key_fingerprint()
 
     def host_key_fingerprint(self) -> str:
@@ -296,7 +298,7 @@ class Machine:
             "UpdateHostKeys": "no",
             "HashKnownHosts": "no",
             "HostKeyAlias": self.alias,
-            "IdentityFile": _quoted(self._key_path),
+            "IdentityFile": _quoted(self.key_path),
             "IdentitiesOnly": "yes",
             "IdentityAgent": "none",
             "PreferredAuthentications": "publickey",

@@ -91,6 +91,13 @@ def test_login_reads_either_token_and_happens_once(answer: dict[str, str]) -> No
     assert {request.headers["authorization"] for request in product.asked("GET /api/v1/instances")} == {"Bearer t1"}
 
 
+def test_the_token_is_there_for_other_clients() -> None:
+    product = Product()
+    client = product.client()
+    assert client.token().get_secret_value() == client.token().get_secret_value() == "t0ken"
+    assert len(product.asked(LOGIN)) == 1
+
+
 def test_a_wrong_password_is_the_users_to_mend() -> None:
     product = Product({LOGIN: (401, {"error": "Invalid email or password"})})
     with pytest.raises(Misconfigured) as error:
