@@ -1,0 +1,193 @@
+"""Opens the target, rents machines on it, destroys them, and proves that they are gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from robot.api import logger
+from robot.api.deco import keyword, library
+from robot.libraries.BuiltIn import BuiltIn
+
+from console import tell
+from rekindle import report, target
+from rekindle.destruction import Proof
+from rekindle.errors import Mismatch, RekindleError
+from rekindle.rented import RentedMachine
+from rekindle.sessions import HidingAdapter
+from rekindle.timeline import table
+
+
+@library(scope="GLOBAL", doc_format="MARKDOWN")
+class ProvisioningLibrary:
+    """Opens the target, rents machines on it, destroys them, and proves that they are gone.
+
+    No machine outlives its run: every rent is written down before it happens, a guard process destroys what is left when
+    Robot dies, and [Destroy All Machines And Prove It] belongs in every suite's teardown.
+    """
+
+    @keyword
+    def open_target(
+        self,
+        kind: target.Kind,
+        budget_usd: float | None = None,
+        declined: list[target.Witness] | None = None,
+    ) -> None:
+        """Opens the cloud under test; does nothing when this run has opened it already.
+
+        Args:
+            kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key from
+                the environment or `.env`, under the names that `python -m sandbox env` prints.
+            budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
+            declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
+                password). Reports then say "not witnessed".
+
+        Raises:
+            AssertionError: a credential is missing, the budget is not set, or the API cannot be reached or entered.
+        """
+        opened = target.open_target(kind, budget_usd=budget_usd, declined=declined or ())
+        for warning in opened.warnings:
+            logger.warn(warning)
+        built_in = BuiltIn()
+        built_in.set_suite_metadata("Target", f"{kind} at {opened.settings.dumont_api_url}", top=True)
+        built_in.set_suite_metadata("Run", opened.run_id, top=True)
+
+    @keyword
+    def close_target(self) -> None:
+        """Closes the target and lets the guard go. Fails when a machine of this run is still open."""
+        target.close()
+
+    @keyword
+    def open_dumont_session(self, alias: str, logged_in: bool = False) -> None:
+        """Opens a session of RequestsLibrary to the Dumont API, for `GET On Session` and its like.
+
+        The token is added on the way out, beneath what RequestsLibrary logs, so that it stands in no log.
+
+        Args:
+            alias: name of the session.
+            logged_in: whether its requests carry the login of the target's user.
+        """
+        opened = target.current()
+        requests_library: Any = BuiltIn().get_library_instance("RequestsLibrary")
+        session = requests_library.create_session(alias, opened.settings.dumont_api_url, verify=True)
+        session.trust_env = False
+        if logged_in:
+            session.mount(opened.settings.dumont_api_url, HidingAdapter(opened.dumont.token()))
+
+    @keyword
+    def rent_machine(
+        self,
+        max_price: float,
+        gpu_name: str | None = None,
+        region: Literal["US", "EU", "ASIA"] | None = None,
+        disk_gb: int = 100,
+        create_timeout: timedelta = timedelta(seconds=300),
+        ready_timeout: timedelta = timedelta(seconds=600),
+    ) -> RentedMachine:
+        """Rents the cheapest machine that fits and waits until it runs and answers by SSH.
+
+        Args:
+            max_price: USD/h.
+            gpu_name: as the market names it, `RTX 4090`; any when not given.
+            region: where it stands; anywhere when not given.
+            disk_gb: size of its disk, GB.
+            create_timeout: how long the renting itself may take.
+            ready_timeout: how long it may take until it runs and answers.
+
+        Returns:
+            The machine: `id`, `gpu_name`, `price`, `ssh_host`, `ssh_port`, …
+
+        Raises:
+            AssertionError: no offers, a machine that never boots, SSH refused (all `WEATHER:`), or over the budget.
+        """
+        opened = target.current()
+        machine = opened.renter.rent(
+            max_price=max_price,
+            gpu_name=gpu_name,
+            region=region,
+            disk_gb=disk_gb,
+            create_timeout=create_timeout.total_seconds(),
+            ready_timeout=ready_timeout.total_seconds(),
+        )
+        opened.machines[machine.id] = machine
+        tell_rented(machine)
+        return machine
+
+    @keyword
+    def host_key_should_be_pinned(self, machine: RentedMachine) -> None:
+        """Makes sure that the machine still shows the host key that was pinned at the first contact.
+
+        Args:
+            machine: which one.
+
+        Raises:
+            AssertionError: it shows another one; names both fingerprints.
+        """
+        machine.machine.run("true")
+        tell(f"Host key: {machine.machine.host_key_fingerprint()}")
+
+    @keyword
+    def destroy_machine(self, machine: RentedMachine) -> None:
+        """Has the product destroy a machine, and proves that it is gone and bills no more.
+
+        Args:
+            machine: which one.
+
+        Raises:
+            AssertionError: it is still there although the product says otherwise; names every witness. It is then destroyed
+                at the market, where there is a key for it.
+        """
+        _tell_proof(machine, target.current().destroyer.destroy_and_prove(machine))
+
+    @keyword
+    def machine_should_be_gone(self, machine: RentedMachine) -> None:
+        """Proves that a machine which the product destroyed by itself is gone and bills no more.
+
+        Args:
+            machine: which one.
+
+        Raises:
+            AssertionError: it is still there; names every witness.
+        """
+        _tell_proof(machine, target.current().destroyer.prove_gone(machine))
+
+    @keyword
+    def destroy_all_machines_and_prove_it(self) -> None:
+        """Destroys every machine of this run that is still there, and proves that it is gone. For suite teardowns.
+
+        Raises:
+            AssertionError: at least one could not be destroyed, or not be proven gone; names all of them.
+        """
+        opened = target.current()
+        left = [machine for machine in opened.machines.values() if not machine.gone]
+        failures: list[str] = []
+        for machine in left:
+            try:
+                _tell_proof(machine, opened.destroyer.destroy_and_prove(machine))
+            except RekindleError as failure:
+                failures.append(str(failure))
+        if failures:
+            raise Mismatch("\n".join(failures))
+        tell(f"Clean-up: {len(left)} machines destroyed, {len(opened.machines)} of {len(opened.machines)} proven gone")
+
+
+def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
+    logger.info(table(("witness", "asked", "seen"), [(w.name, w.checked, w.seen) for w in proof.witnesses]), html=True)
+    asked = sum(witness.witnessed for witness in proof.witnesses)
+    tell(f"Gone: {machine}, seen by {asked} witnesses, bill closed at ${proof.bill_usd or 0:.6f}")
+    current = report.current()
+    current.add_check(f"machine {machine.id} is gone", ", ".join(w.name for w in proof.witnesses), witnesses=asked)
+    current.not_witnessed += proof.not_witnessed
+    current.cost["gpu_hourly_usd"] = machine.hourly_usd
+    current.cost["estimated_total_usd"] = round(proof.cost.usd, 6)
+    current.cost["market_bill_usd"] = None if proof.bill_usd is None else round(proof.bill_usd, 6)
+
+
+def tell_rented(machine: RentedMachine) -> None:
+    """Prints what was rented, and notes it in the report."""
+    tell(f"GPU: {machine.gpu_name}")
+    tell(f"Price: ${machine.hourly_usd:.4f}/h")
+    tell(f"Instance ID: {machine.id}")
+    tell(f"SSH: {machine.machine.host}:{machine.machine.port}")
+    report.current().resources["instance_id"] = str(machine.id)
+    report.current().cost["gpu_hourly_usd"] = machine.hourly_usd
