@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import json as json_codec
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,11 @@ GATEWAY_TROUBLE = frozenset({502, 503, 504})
 KEEP_ALIVE = 2.0
 # With these the request never left: nothing can have happened.
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+
+
+# Below WARNING they write every header of an answer, session cookies included, and Robot would put that into its log.
+for _logger in ("httpx2", "httpcore2"):
+    logging.getLogger(_logger).setLevel(logging.WARNING)
 
 
 class Refused(RekindleError):
@@ -182,7 +188,7 @@ class JsonClient:
                     timeout=seconds,
                     headers={"Authorization": f"Bearer {self._token.get_secret_value()}"} if self._token else None,
                 )
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 if method not in REPEATABLE or next_pause is None:
                     raise self._no_answer(what, error, seconds, tries) from None
                 self._pause(next_pause)
@@ -193,7 +199,7 @@ class JsonClient:
                 return self._read(what, answer, tries)
             self._pause(_retry_after(answer, next_pause))
 
-    def _no_answer(self, what: str, error: httpx2.TransportError, seconds: float, tries: int) -> RekindleError:
+    def _no_answer(self, what: str, error: httpx2.RequestError, seconds: float, tries: int) -> RekindleError:
         times = "" if tries == 1 else f" ({tries} tries)"
         if not isinstance(error, NOT_SENT):
             reason = f"no answer within {seconds:g} s" if isinstance(error, httpx2.TimeoutException) else _words(error)
@@ -273,7 +279,7 @@ def _envelope_text(envelope: Json) -> str:
     return ""
 
 
-def _words(error: httpx2.TransportError) -> str:
+def _words(error: httpx2.RequestError) -> str:
     """The operating system's words without its number: "Connection refused"."""
     text = str(error) or type(error).__name__
     _, found, rest = text.partition("] ")

@@ -76,7 +76,7 @@ class MarketClient:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._http = JsonClient(
-            "the market",
+            "Market API",
             url,
             advice="Is it running? Is VAST_URL its address?",
             token=SecretStr(api_key),

@@ -310,6 +310,31 @@ def test_a_server_that_does_not_answer() -> None:
         release.set()
 
 
+def test_no_header_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    def login(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("set-cookie", "session=canary-1")
+        handler.send_header("content-length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    with caplog.at_level(1), serving(login) as url, JsonClient("it", url, advice="", token=SecretStr("canary-2")) as it:
+        it.get("/x", params={"a": "canary-3"})
+    assert "canary" not in caplog.text
+
+
+def test_a_garbled_answer_is_a_lost_answer() -> None:
+    def garble(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-encoding", "gzip")
+        handler.send_header("content-length", "5")
+        handler.end_headers()
+        handler.wfile.write(b"plain")
+
+    with serving(garble) as url, JsonClient("it", url, advice="") as it, pytest.raises(AnswerLost):
+        it.post("/x", {})
+
+
 def test_many_threads_share_one_client() -> None:
     with (
         serving(lambda handler: reply(handler, 200, handler.path)) as url,

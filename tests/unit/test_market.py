@@ -111,7 +111,7 @@ def test_a_machine_that_cannot_be_asked_for_is_unknown() -> None:
         answering({"/api/v0/instances/7/": (500, {"msg": "oops"})}).instance(7)
     assert str(error.value) == (
         "UNKNOWN: It cannot be told whether machine 7 exists: "
-        "the market refused GET /api/v0/instances/7/ with 500: oops."
+        "Market API refused GET /api/v0/instances/7/ with 500: oops."
     )
     with pytest.raises(Unknown, match="has no `instances`"):
         answering({"/api/v0/instances/7/": {"success": True}}).instance(7)
@@ -177,7 +177,7 @@ def test_an_error_on_a_later_page_is_never_a_short_list() -> None:
 
 
 def test_rate_limited_to_the_end_is_weather_and_nobody_there_is_told() -> None:
-    with pytest.raises(RateLimited, match=r"the market refused GET /api/v1/instances/ with 429 after 4 tries"):
+    with pytest.raises(RateLimited, match=r"Market API refused GET /api/v1/instances/ with 429 after 4 tries"):
         answering({LIST: (429, "API requests too frequent")}).instances()
 
     def nobody(_: httpx2.Request) -> httpx2.Response:
@@ -186,7 +186,7 @@ def test_rate_limited_to_the_end_is_weather_and_nobody_there_is_told() -> None:
     with pytest.raises(NotReachable) as error:
         market(nobody).instances()
     assert str(error.value) == (
-        f"the market at {URL} is not reachable: connection refused (4 tries). Is it running? Is VAST_URL its address?"
+        f"Market API at {URL} is not reachable: connection refused (4 tries). Is it running? Is VAST_URL its address?"
     )
 
 
