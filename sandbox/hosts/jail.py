@@ -1,0 +1,78 @@
+"""The command line that turns a disk into a running machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sandbox.hosts.disk import Disk
+from sandbox.hosts.spec import MachineSpec
+
+_BIN = Path(__file__).resolve().parent / "bin"
+
+# The renter's own script runs beside sshd, with the machine's environment; sshd takes the place of this shell.
+_BOOT = """
+if [ -s /etc/onstart.sh ]; then
+    (set -a; . /etc/environment; exec bash /etc/onstart.sh) >/root/onstart.log 2>&1 </dev/null &
+fi
+exec "$@"
+"""
+
+# What a container has: enough for sshd and file ownership, nothing that reaches the host.
+_CAPABILITIES = (
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
+
+
+def command(bwrap: str, disk: Disk, spec: MachineSpec, info_fd: int) -> list[str]:
+    """The bubblewrap command of a machine.
+
+    An ordinary user needs a user namespace to be root in the machine. Root must not have one: sshd could not drop
+    its groups in it.
+    """
+    privileges = ["--unshare-user"]
+    if os.getuid() == 0:
+        privileges = ["--cap-drop", "ALL"]
+        for capability in _CAPABILITIES:
+            privileges += ["--cap-add", capability]
+    workspace = ["--bind", str(disk.workspace), "/workspace"]
+    if spec.troubles.workspace_megabytes:
+        workspace = ["--size", str(spec.troubles.workspace_megabytes * 2**20), "--tmpfs", "/workspace"]
+    programs = []
+    if spec.troubles.no_restic:
+        programs = ["--ro-bind", "/usr", "/opt/rekindle/usr", "--ro-bind", str(disk.bin), "/usr/bin"]
+    server = ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/sshd_config"]
+    if spec.troubles.ssh_refused:
+        server = ["sleep", "infinity"]
+    # fmt: off
+    return [
+        bwrap, *privileges,
+        "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--die-with-parent",
+        "--hostname", spec.hostname,
+        "--info-fd", str(info_fd),
+        "--ro-bind", "/usr", "/usr",
+        "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
+        "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+        "--ro-bind", str(disk.etc), "/etc",
+        "--ro-bind", "/etc/ssl", "/etc/ssl",
+        "--ro-bind", "/etc/alternatives", "/etc/alternatives",
+        "--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache",
+        "--ro-bind", str(_BIN), "/opt/rekindle/bin",
+        *programs,
+        "--proc", "/proc", "--dev", "/dev",
+        "--tmpfs", "/run", "--dir", "/run/sshd", "--perms", "1777", "--dir", "/var/tmp",  # noqa: S108 - its own
+        "--bind", str(disk.home), "/root", "--bind", str(disk.tmp), "/tmp",  # noqa: S108 - its own
+        *workspace,
+        "--chdir", "/root",
+        "/bin/bash", "-c", _BOOT, "boot", *server,
+    ]
+    # fmt: on
