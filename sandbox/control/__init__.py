@@ -1,1 +1,1 @@
-"""Dumont Cloud: its HTTP API, working for real on the marketplace, the machines and the store."""
+"""Dumont Cloud: the product's API, doing its work over the wire: market by HTTP, machines by SSH, store by restic."""

@@ -1,0 +1,66 @@
+"""The errors of the API and the one envelope in which all of them leave it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+
+class ApiError(Exception):
+    """A refusal or a failure in words for people, with the HTTP status that says the same to programs."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def not_found(instance_id: int) -> ApiError:
+    return ApiError(404, f"Instance {instance_id} not found")
+
+
+def envelope(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": message, "detail": message}, status)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app leave in the envelope."""
+
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> JSONResponse:
+        return envelope(error.status, error.message)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404 and "endpoint" not in request.scope:  # no route took it
+            if request.method not in ("GET", "HEAD"):
+                return envelope(405, "Method Not Allowed")
+            return envelope(404, f"API endpoint not found: {request.url.path}")
+        return envelope(error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        details = [_without_password(one) for one in jsonable_encoder(error.errors())]
+        return JSONResponse({"error": "Validation error", "details": details}, 422)
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> JSONResponse:
+        # The server logs the traceback; the caller gets the reason.
+        return JSONResponse(
+            {"error": "Internal server error", "detail": "Internal server error", "details": str(error)}, 500
+        )
+
+
+def _without_password(detail: dict[str, Any]) -> dict[str, Any]:
+    """A validation detail repeats the input; what was typed as a password must not come back, and into logs."""
+    value = detail.get("input")
+    if "password" in detail["loc"]:
+        return {**detail, "input": "<secret>"}
+    if isinstance(value, dict) and "password" in value:
+        return {**detail, "input": {**value, "password": "<secret>"}}
+    return detail

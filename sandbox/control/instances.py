@@ -1,0 +1,159 @@
+"""Instances: the market's machines in the API's words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from sandbox.control import process
+from sandbox.control.agents import Agents
+from sandbox.control.errors import ApiError
+from sandbox.control.fleet import Fleet, TrackedMachine
+from sandbox.control.hibernation import Hibernations
+from sandbox.control.machines import Machines
+from sandbox.control.market_client import MarketClient, MarketInstance, Rent
+from sandbox.control.wake import DEFAULT_IMAGE, Wakes
+
+LEAST_BALANCE = 0.10  # USD
+COMMAND_WITHIN = 600.0  # seconds
+
+
+class NewInstance(BaseModel):
+    """The body of `POST /instances`; other fields are ignored, as the product does."""
+
+    offer_id: int
+    image: str = DEFAULT_IMAGE
+    disk_size: float = Field(default=100, ge=10, description="GB")
+    label: str | None = None
+    ports: list[int] = [8080]
+    onstart_cmd: str | None = None
+    skip_validation: bool = Field(default=False, description="does not look at the balance first")
+
+
+class Instances:
+    def __init__(
+        self,
+        market: MarketClient,
+        machines: Machines,
+        fleet: Fleet,
+        agents: Agents,
+        hibernations: Hibernations,
+        wakes: Wakes,
+    ) -> None:
+        self._market = market
+        self._machines = machines
+        self._fleet = fleet
+        self._agents = agents
+        self._hibernations = hibernations
+        self._wakes = wakes
+
+    async def create(self, wish: NewInstance) -> dict[str, Any]:
+        """Rents an offer. The machine boots in the background: readiness is in `get`."""
+        if not wish.skip_validation:
+            account = await self._market.account()
+            balance = float(account.get("credit") or 0) + float(account.get("balance") or 0)
+            if balance < LEAST_BALANCE:
+                raise ApiError(
+                    402, f"Saldo insuficiente: {balance:.2f} USD; at least {LEAST_BALANCE:.2f} USD is needed"
+                )
+        rent = Rent(image=wish.image, disk=wish.disk_size, label=wish.label, onstart=wish.onstart_cmd, ports=wish.ports)
+        instance_id = await self._market.rent(wish.offer_id, rent)
+        machine = self._fleet.add(TrackedMachine(instance_id=instance_id, label=wish.label, image=wish.image))
+        self._agents.wanted()
+        try:
+            instance = await self._machines.instance(instance_id)
+        except ApiError:
+            # It is rented and must not be lost: what is not known yet can be asked for later.
+            instance = MarketInstance(id=instance_id, label=machine.label, disk_space=wish.disk_size)
+        return _shown(instance)
+
+    async def listing(self, status: str | None) -> list[dict[str, Any]]:
+        shown = []
+        for instance in await self._market.instances():
+            row = _shown(instance)
+            row["actual_status"] = row["actual_status"] or row["status"]
+            row["total_dph"] = row["dph_total"]
+            if status in (None, row["status"], row["actual_status"]):
+                shown.append(row)
+        return shown
+
+    async def get(self, instance_id: int) -> dict[str, Any]:
+        instance = await self._market.instance(instance_id)
+        progress = self._wakes.progress(instance_id)
+        if instance is None:
+            raise ApiError(404, self._why_missing(instance_id, progress))
+        machine = self._fleet.get(instance_id)
+        return _shown(instance) | {"restore": progress, "hibernation": machine.state if machine else None}
+
+    def _why_missing(self, instance_id: int, progress: dict[str, object] | None) -> str:
+        words = f"Instance {instance_id} not found"
+        machine = self._fleet.get(instance_id)
+        if machine is not None and machine.status == "hibernated":
+            return f"{words}: it is hibernated in snapshot {machine.snapshot_id}; wake it to have it back"
+        if machine is not None and machine.status == "woken":
+            return f"{words}: it was woken as instance {machine.new_instance_id}"
+        if progress is not None and progress["error"]:
+            return f"{words}: {progress['error']}"
+        return words
+
+    async def delete(self, instance_id: int) -> None:
+        """Destroys a machine for good, also in the middle of a hibernation, and sees that it is gone."""
+        await self._machines.instance(instance_id)
+        await self._hibernations.cancel(instance_id)
+        await self._market.destroy(instance_id)
+        self._fleet.remove(instance_id)
+
+    async def set_state(self, instance_id: int, state: str) -> None:
+        self._fleet.refuse_while_busy(instance_id)
+        await self._machines.instance(instance_id)
+        await self._market.set_state(instance_id, state)
+
+    async def execute(self, instance_id: int, command: str) -> process.Finished:
+        machine = await self._machines.running(instance_id, refusal=409)
+        return await machine.execute(command, within=COMMAND_WITHIN)
+
+    async def tracked(self, instance_id: int) -> TrackedMachine:
+        """What is remembered of a machine; one that was rented elsewhere is taken in."""
+        machine = self._fleet.get(instance_id)
+        return machine or self._fleet.add(TrackedMachine.of(await self._machines.instance(instance_id)))
+
+    async def balance(self) -> dict[str, Any]:
+        account = await self._market.account()
+        return {name: account.get(name) for name in ("credit", "balance", "balance_threshold", "email")}
+
+
+def _shown(instance: MarketInstance) -> dict[str, Any]:
+    started = instance.start_date
+    return {
+        "id": instance.id,
+        "instance_id": instance.id,
+        "status": instance.intended_status,
+        "actual_status": instance.actual_status,
+        "status_msg": instance.status_msg,
+        "label": instance.label,
+        "gpu_name": instance.gpu_name,
+        "num_gpus": instance.num_gpus,
+        "gpu_ram": instance.gpu_ram,
+        "cpu_cores": instance.cpu_cores,
+        "cpu_ram": instance.cpu_ram,
+        "disk_space": instance.disk_space,
+        "dph_total": instance.dph_total,
+        "total_dph": None,
+        "public_ipaddr": instance.public_ipaddr,
+        "ssh_host": instance.ssh_host,
+        "ssh_port": instance.ssh_port,
+        "start_date": datetime.fromtimestamp(started, UTC).isoformat() if started else None,
+        "ports": instance.ports,
+        "gpu_util": instance.gpu_util,
+        "gpu_temp": instance.gpu_temp,
+        "cpu_util": None,
+        "ram_used": None,
+        "ram_total": None,
+        "provider": "vast.ai",
+        "machine_id": instance.machine_id,
+        "geolocation": instance.geolocation,
+        "image": instance.image_uuid,
+        "cpu_standby": None,
+    }

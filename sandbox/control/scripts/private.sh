@@ -1,0 +1,30 @@
+# Common beginning of the scripts that run restic on a machine.
+# Standard input brings three lines (key id, key, password) and then stays open: when it ends, whoever ordered this has
+# gone, and restic is interrupted, so that it removes its lock from the repository.
+set -u
+umask 077
+command -v restic >/dev/null || { echo "restic is not installed on this machine" >&2; exit 127; }
+mkdir -p /run/dumont
+private=$(mktemp -d /run/dumont/XXXXXXXXXX) || exit
+trap 'rm -rf -- "$private"' EXIT
+trap 'exit 129' HUP
+IFS= read -r key_id
+IFS= read -r key
+IFS= read -r password
+printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$key_id" "$key" >"$private/credentials"
+printf '%s\n' "$password" >"$private/password"
+unset key_id key password
+export AWS_SHARED_CREDENTIALS_FILE=$private/credentials AWS_DEFAULT_REGION=us-east-1
+exec 3<&0
+
+polite_restic() {
+    nice -n 19 restic --password-file "$private/password" "$@" </dev/null 3<&- &
+    local restic=$!
+    { read -r -u 3; kill -INT "$restic"; } >/dev/null 2>&1 &
+    local listener=$!
+    disown "$listener"
+    wait "$restic"
+    local code=$?
+    kill "$listener" 2>/dev/null
+    return "$code"
+}

@@ -1,0 +1,94 @@
+"""Everything the routes work with, wired together; started and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from sandbox.control.agents import Agents
+from sandbox.control.auth import Accounts
+from sandbox.control.errors import ApiError
+from sandbox.control.fleet import Fleet
+from sandbox.control.hibernation import Hibernations
+from sandbox.control.history import History
+from sandbox.control.instances import Instances
+from sandbox.control.machines import Machines
+from sandbox.control.market_client import MarketClient
+from sandbox.control.restic import Credentials, Restic
+from sandbox.control.settings import tuning
+from sandbox.control.snapshots import Snapshots
+from sandbox.control.ssh import Door
+from sandbox.control.wake import Wakes
+from sandbox.events import Events
+from sandbox.records import Records
+from sandbox.state import StateDir
+
+_log = logging.getLogger(__name__)
+
+
+class Services:
+    def __init__(self, state: StateDir, events: Events) -> None:
+        config, secrets = state.config(), state.secrets()
+        times = tuning(config.profile)
+        self.config = config
+        self.records = Records(state.control_db)
+        self.accounts = Accounts(secrets)
+        self.market = MarketClient(
+            config.market_url,
+            secrets.dumont_vast_api_key,
+            state.control_key.with_suffix(".pub").read_text().strip(),
+            pause=times.market_pause,
+        )
+        self.restic = Restic(
+            Credentials(
+                repository=f"s3:{config.store_url}/{secrets.b2_bucket}/restic",
+                key_id=secrets.b2_key_id,
+                key=secrets.b2_application_key,
+                password=secrets.restic_password,
+            ),
+            state.root / "control",
+        )
+        door = Door(state.control_key, state.root / "known_hosts", config.cloud_id)
+        self.machines = Machines(self.market, door)
+        self.fleet = Fleet(self.records)
+        self.history = History(self.records)
+        self.snapshots = Snapshots(self.records, self.restic, self.machines, events)
+        self.hibernations = Hibernations(
+            self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.heartbeat
+        )
+        self.wakes = Wakes(
+            self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.ready_within
+        )
+        self.agents = Agents(
+            self.fleet, self.market, self.machines,
+            port=config.ports.control, heartbeat=times.heartbeat, look=times.look_for_agents,
+        )  # fmt: skip
+        self.instances = Instances(self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes)
+        self._background: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Returns at once: the market and the store may still be coming up."""
+        self.restic.open()
+        self.snapshots.settle()
+        self._background = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        for step in (self.market.register_key, self.wakes.settle, self.hibernations.settle):
+            while True:
+                try:
+                    await step()
+                    break
+                except ApiError as error:
+                    _log.warning("at start: %s", error.message)
+                    await asyncio.sleep(0.1)
+        await self.agents.keep()
+
+    async def stop(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._background
+        for service in (self.hibernations, self.wakes, self.snapshots, self.restic, self.market):
+            await service.close()
+        self.records.close()
