@@ -84,10 +84,11 @@ class Cloud:
             PartFailed: a part died or never answered; everything has been stopped.
         """
         self._check_programs()
-        self._make_state()
+        self._check_directory()
         while True:
             with lock(self.state.root / "lock") as held:
                 if held:
+                    self.state.create()
                     self._leases.clear()
                     self._leases.add(lease)
                     say(f"Starting the cloud in {self.state.root}")
@@ -142,12 +143,12 @@ class Cloud:
                 f"    {sys.executable} -m pip install -r requirements.txt"
             )
 
-    def _make_state(self) -> None:
+    def _check_directory(self) -> None:
         root = self.state.root
         try:
             if root.exists() and not self._is_ours() and {entry.name for entry in root.iterdir()} - _FIRST:
                 raise Refused(f"{root} holds other files: give an empty or a new directory with --state-dir.")
-            self.state.create()
+            root.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
             root.chmod(stat.S_IRWXU)
         except OSError as error:
             raise Refused(

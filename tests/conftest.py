@@ -1,56 +1,13 @@
-"""What several tests need: the command line of the embedded cloud, and one cloud for all tests that only use it."""
+"""What several tests need: one cloud for all tests that only use it, or one for each that breaks it."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
-
-
-@dataclass
-class CloudUnderTest:
-    """A cloud in a directory of its own, handled as its users do: by its command line."""
-
-    state_dir: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def run(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """Runs one command to its end, whatever its exit code."""
-        with self.start(verb, *options) as process:
-            out, err = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def start(self, verb: str, *options: str) -> subprocess.Popen[str]:
-        """Starts a command that stays, such as `up` in the foreground."""
-        return subprocess.Popen(
-            self.command(verb, *options),
-            cwd=PROJECT_DIR,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def command(self, verb: str, *options: str) -> list[str]:
-        return [sys.executable, "-m", "sandbox", verb, "--state-dir", str(self.state_dir), *options]
-
-    def up(self, *options: str) -> None:
-        """Starts it, detached; it goes with these tests even when they are killed."""
-        done = self.run("up", "--detach", "--lease", str(os.getpid()), *options)
-        assert done.returncode == 0, done.stderr
-        self.environment = json.loads(self.run("env", "--json").stdout)
-
-    def down(self) -> None:
-        done = self.run("down")
-        assert done.returncode == 0, done.stderr
+from tests.cloud_under_test import CloudUnderTest
 
 
 @pytest.fixture(scope="session")
