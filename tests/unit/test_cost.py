@@ -1,0 +1,53 @@
+"""What a machine cost by our clock, and whether the market's bill agrees to the second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from rekindle.cost import Cost, Life, reconcile
+from rekindle.errors import Mismatch, Unknown
+
+SECOND = 0.36 / 3600
+
+
+@dataclass(frozen=True)
+class Row:
+    usd: float
+    end: float | None = 1.0
+
+
+COST = Cost(0.36, Life(at_least=100.0, at_most=102.0))
+
+
+def test_the_cost_told_is_the_most_that_it_can_be() -> None:
+    assert COST.usd == pytest.approx(102 * SECOND)
+    assert COST.at_least_usd == pytest.approx(100 * SECOND)
+
+
+@pytest.mark.parametrize("seconds", [99.01, 100, 101, 102, 102.99])
+def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
+    agreed = reconcile("machine 7", COST, [Row(seconds * SECOND / 2), Row(seconds * SECOND / 2)])
+    assert agreed.bill_usd == pytest.approx(seconds * SECOND)
+    assert (agreed.cost_usd, agreed.tolerance_usd, agreed.rows) == pytest.approx((COST.usd, SECOND, 2))
+
+
+@pytest.mark.parametrize("seconds", [0, 50, 98.9, 103.1, 1000])
+def test_any_other_bill_is_red_with_both_numbers(seconds: float) -> None:
+    with pytest.raises(Mismatch) as told:
+        reconcile("machine 7", COST, [Row(seconds * SECOND)])
+    assert str(told.value) == (
+        f"The market bills ${seconds * SECOND:.6f} for machine 7, but at $0.3600/h the 100.0 to 102.0 s that it lived "
+        "cost $0.010000 to $0.010200. One billing second is $0.000100. Compare the bill's rows at the market."
+    )
+
+
+def test_no_bill_is_unknown_not_zero() -> None:
+    with pytest.raises(Unknown, match="UNKNOWN: The market shows no bill for machine 7"):
+        reconcile("machine 7", COST, [])
+
+
+def test_a_growing_bill_is_not_compared() -> None:
+    with pytest.raises(Unknown, match="still grows"):
+        reconcile("machine 7", COST, [Row(101 * SECOND), Row(0, end=None)])
