@@ -194,7 +194,7 @@ class Renter:
         Args:
             label: the label that the product will give it: that of the machine it replaces.
             make: has the product do it; returns the new machine's id.
-            what: what is done, for messages: "the wake of machine 7".
+            what: the machine, as messages name it: "a machine to wake 29070001 on".
             max_price: USD an hour that the product was told not to exceed.
             disk_gb: its disk.
             minutes: as in `rent`.
@@ -218,15 +218,15 @@ class Renter:
         ]
         reliable = [offer for offer in affordable if offer.reliability >= MIN_RELIABILITY]
         if not reliable:
-            wanted = "".join(f" {word}" for word in (gpu_name, f"in {region}" if region else None) if word)
+            wanted = " ".join(filter(None, (gpu_name and f"for {gpu_name}", region and f"in {region}", "with")))
             passed = (
                 f" ({len(affordable)} were passed over: their reliability is under {MIN_RELIABILITY:g})"
                 if affordable
                 else ""
             )
             raise Weather(
-                f"No GPU offers available under ${max_price:.2f}/h with {disk_gb:g} GB of disk{wanted}{passed}. Wait "
-                "some minutes or raise MAX_PRICE."
+                f"No GPU offers available under ${max_price:.2f}/h {wanted} {disk_gb:g} GB of disk{passed}. Wait some "
+                "minutes or raise MAX_PRICE."
             )
         return sorted(reliable, key=lambda offer: (offer.dph_total, -offer.reliability, offer.id))
 
@@ -306,10 +306,10 @@ class Renter:
         """Destroys what a failed call left behind; returns the error that tells it."""
         for machine in lost:
             self._destroyer.destroy_and_prove(machine)
-        left = ", ".join(str(machine.id) for machine in lost)
+        left = " and ".join(f"machine {machine.id}" for machine in lost)
         return Mismatch(
-            f"{wish.what} failed and left {len(lost)} machine(s) rented: {left}. Destroyed, and proven gone. The "
-            f"failure was: {error}"
+            f"Renting {wish.what} failed and left {left} rented; destroyed now, and proven gone. The failure was: "
+            f"{error}"
         )
 
     def _until_ready(self, rented: RentedMachine, timeout: float) -> RentedMachine:
