@@ -1,0 +1,266 @@
+"""The audit of a snapshot: is everything in the bucket that a restore will need, and is it the right thing?
+
+The bucket is read with our own S3 client and our own reader of the format; restic, run here, is a second witness. The
+manifest that the snapshot was audited with is kept in the bucket too, so that a restore on another day, and from
+another computer, can be compared with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.errors import Mismatch, Unknown
+from rekindle.file_hashes import FileHashes
+from rekindle.manifest import Comparison, Entry, Manifest, compare
+from rekindle.objects import ObjectMissing, ObjectStore
+from rekindle.restic_format import Blob, Node
+from rekindle.restic_repository import READERS, ResticRepository, SnapshotDocument, check_object, check_size
+from rekindle.restic_witness import tree_seen_by_restic
+
+# A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever.
+ATTEMPTS = 3
+OWN_READER, RESTIC = "our own reader of the bucket", "restic, run here"
+
+FOLDER = "rekindle/manifests/"
+FORMAT = "rekindle kept manifest"
+VERSION = 1
+_KEY = re.compile(re.escape(FOLDER) + r"(\d+)-([0-9a-f]+)\.json")
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit that found nothing wrong has looked at.
+
+    `objects` and `bytes` count what was read from the bucket and hashed, `packs` the data files among it. `comparison`
+    is the snapshot's tree against the manifest. `seconds` is monotonic.
+    """
+
+    snapshot: SnapshotDocument
+    objects: int
+    bytes: int
+    packs: int
+    comparison: Comparison
+    seconds: float
+    witnesses: tuple[str, ...]
+    not_witnessed: tuple[str, ...]
+
+    @property
+    def files(self) -> int:
+        return self.comparison.checked_files
+
+
+def audit_snapshot(
+    store: ObjectStore,
+    prefix: str,
+    password: str,
+    snapshot_id: str,
+    expected: Manifest,
+    *,
+    restic_witness: bool = True,
+) -> AuditResult:
+    """Makes sure that a snapshot can be restored to what the manifest says, before anything is destroyed.
+
+    The snapshot, the index and every pack that it needs must be there, of the right size, with the content that their
+    names hash. Its tree must have every path, kind, size, mode, time and link target of the manifest, and its files
+    the same bytes.
+
+    Args:
+        store: the bucket.
+        prefix: where in it the restic repository lies.
+        password: the repository's.
+        snapshot_id: the snapshot, or the first digits of its id.
+        expected: what the workspace held.
+        restic_witness: whether restic, run here, must find the snapshot too.
+
+    Raises:
+        Mismatch: something is missing or wrong; the message names the object or the file.
+        Unknown: the store or restic gives no answer, or there was nothing to look at.
+        Misconfigured: wrong keys, wrong password, no bucket, no repository, no restic here.
+    """
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as beside:
+        witness = beside.submit(tree_seen_by_restic, store, prefix, password, snapshot_id) if restic_witness else None
+        repository = ResticRepository(store, prefix, password)
+        snapshot = repository.snapshot(snapshot_id)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                packs, comparison = _audit(repository, snapshot, expected)
+                break
+            except ObjectMissing:
+                if attempt == ATTEMPTS or repository.index_is_current():
+                    raise
+        if witness and witness.result() != snapshot.tree:
+            raise Mismatch(
+                f"restic, run here, sees another tree in snapshot {snapshot.short_id} than is in the bucket."
+            )
+    return AuditResult(
+        snapshot=snapshot,
+        objects=repository.objects_read,
+        bytes=repository.bytes_read,
+        packs=packs,
+        comparison=comparison,
+        seconds=time.monotonic() - begun,
+        witnesses=(OWN_READER, RESTIC) if restic_witness else (OWN_READER,),
+        not_witnessed=() if restic_witness else (RESTIC,),
+    )
+
+
+def _audit(repository: ResticRepository, snapshot: SnapshotDocument, expected: Manifest) -> tuple[int, Comparison]:
+    """The audit without restic. Returns the number of packs that were read, and the comparison of the trees."""
+    repository.read_index()
+    tree = repository.tree(snapshot)
+    by_pack: dict[str, list[Blob]] = defaultdict(list)
+    for blob in map(repository.blob, tree.blobs):
+        by_pack[blob.pack].append(blob)
+    in_store = repository.packs_in_store()
+    for pack in map(repository.pack, by_pack):
+        place = repository.store.where(pack.key)
+        if pack.key not in in_store:
+            raise ObjectMissing(f"Object {place} is missing, and snapshot {snapshot.short_id} needs it.")
+        check_size(repository.store, pack, in_store[pack.key])
+    with FileHashes({node.path: node.content for node in tree.nodes if node.kind == "file"}) as hashes:
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(lambda name: _read_pack(repository, name, by_pack[name], hashes), by_pack))
+        seen = _as_manifest(snapshot, tree.nodes, hashes, expected)
+    comparison = compare(expected, seen)
+    comparison.raise_unless_equal(f"Snapshot {snapshot.short_id}")
+    return len(by_pack), comparison
+
+
+def _read_pack(repository: ResticRepository, name: str, blobs: list[Blob], hashes: FileHashes) -> None:
+    """Reads a pack to its end, holding one blob at a time: its own hash, and the content of every needed blob."""
+    pack, opener = repository.pack(name), repository.opener()
+    digest, size, held = hashlib.sha256(), 0, bytearray()
+    damage: Mismatch | None = None
+    waiting = sorted(blobs, key=lambda blob: blob.offset, reverse=True)
+    for chunk in repository.store.stream(pack.key):
+        digest.update(chunk)
+        size += len(chunk)
+        held += chunk
+        while waiting and (end := waiting[-1].offset + waiting[-1].length) <= size:
+            blob = waiting.pop()
+            stored = bytes(held[blob.offset - size + len(held) : end - size + len(held)])
+            del held[: end - size + len(held)]
+            try:
+                hashes.add(blob.id, repository.content(blob, stored, opener))
+            except Mismatch as error:
+                damage = damage or error
+        if not waiting:
+            held.clear()
+    # A damaged object is said to be one, rather than the blob in it that happens to be hit.
+    check_object(repository.store, pack, size, digest.hexdigest())
+    if damage:
+        raise damage
+    repository.count(size)
+
+
+def _as_manifest(snapshot: SnapshotDocument, nodes: Iterable[Node], hashes: FileHashes, expected: Manifest) -> Manifest:
+    """What a restore would bring, as a manifest.
+
+    A snapshot of `/workspace` holds the path from the top; one of `.` in it holds its entries only, and says nothing of
+    the root itself.
+    """
+    base = expected.root.strip("/") + "/"
+    inside = [node for node in nodes if f"{node.path}/".startswith(base)]
+    if inside:
+        entries = [(f"{node.path}/"[len(base) : -1], node) for node in inside]
+    elif snapshot.paths == (expected.root,):
+        entries = [(node.path, node) for node in nodes]
+    else:
+        raise Mismatch(f"Snapshot {snapshot.short_id} does not hold {expected.root}, but {', '.join(snapshot.paths)}.")
+    manifest = Manifest(expected.root, (_as_entry(path, node, hashes, expected) for path, node in entries))
+    manifest.entries.setdefault("", expected.entries[""])
+    return manifest
+
+
+def _as_entry(path: str, node: Node, hashes: FileHashes, expected: Manifest) -> Entry:
+    sha256 = md5 = None
+    if node.kind == "file":
+        sha256 = hashes.of(node.path)
+        counterpart = expected.entries.get(path)
+        # The same SHA-256 means the same bytes, and so the same MD5.
+        md5 = counterpart.md5 if counterpart and counterpart.sha256 == sha256 else None
+    return Entry(path, node.kind, node.size, node.mode, node.mtime_ns, node.link_target, sha256, md5)
+
+
+@dataclass(frozen=True)
+class KeptManifest:
+    """A manifest in the bucket, by its key: when it was kept (seconds since 1970), and of which snapshot."""
+
+    key: str
+    kept_at: int
+    snapshot_id: str
+
+
+@dataclass(frozen=True)
+class Hibernation:
+    """A snapshot, what the workspace held when it was taken, and what else was noted then.
+
+    `key` is the object that keeps this in the bucket.
+    """
+
+    key: str
+    snapshot_id: str
+    manifest: Manifest
+    context: dict[str, Any]
+
+
+def keep_manifest(store: ObjectStore, snapshot_id: str, manifest: Manifest, context: dict[str, Any]) -> Hibernation:
+    """Writes a manifest into the bucket.
+
+    Args:
+        store: the bucket.
+        snapshot_id: the snapshot that the manifest describes.
+        manifest: what was in the workspace.
+        context: what else a later run should know: instance, label, run, how it was hibernated. Plain JSON, no secrets.
+    """
+    key = f"{FOLDER}{int(time.time())}-{snapshot_id}.json"
+    head = json.dumps({"format": FORMAT, "version": VERSION, "snapshot_id": snapshot_id, "context": context})
+    seal = _seal(snapshot_id, context, manifest)
+    store.put(key, f'{head[:-1]}, "sha256": "{seal}", "manifest": {manifest.to_json()}}}\n'.encode())
+    return Hibernation(key, snapshot_id, manifest, context)
+
+
+def find_manifests(store: ObjectStore) -> list[KeptManifest]:
+    """All manifests in the bucket, the newest first. None of them is read."""
+    matches = [(one.key, _KEY.fullmatch(one.key)) for one in store.list(FOLDER)]
+    kept = [KeptManifest(key, int(match[1]), match[2]) for key, match in matches if match]
+    return sorted(kept, key=lambda one: (one.kept_at, one.key), reverse=True)
+
+
+def read_manifest(store: ObjectStore, key: str) -> Hibernation:
+    """Reads what `keep_manifest` wrote.
+
+    Raises:
+        ObjectMissing: it is gone.
+        Unknown: it is cut short, or not as it was written.
+    """
+    place = store.where(key)
+    try:
+        document = json.loads(store.read(key))
+        if (document["format"], document["version"]) != (FORMAT, VERSION):
+            raise Unknown(f"{place} cannot be read: it is {document['format']!r} version {document['version']!r}.")
+        snapshot_id, context, sealed = document["snapshot_id"], document["context"], document["sha256"]
+        manifest = Manifest.from_document(document["manifest"])
+    except (ValueError, KeyError, TypeError):
+        raise Unknown(f"{place} cannot be read: it is cut short or damaged.") from None
+    if sealed != _seal(snapshot_id, context, manifest):
+        raise Unknown(f"{place} was changed after it was written: its SHA-256 does not fit its content.")
+    return Hibernation(key, snapshot_id, manifest, context)
+
+
+def forget_manifest(store: ObjectStore, key: str) -> None:
+    """Removes a manifest from the bucket. One that is gone already is fine."""
+    store.delete(key)
+
+
+def _seal(snapshot_id: str, context: dict[str, Any], manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps([snapshot_id, context, manifest.digest()], sort_keys=True).encode()).hexdigest()

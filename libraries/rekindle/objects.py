@@ -1,0 +1,189 @@
+"""The object store as we see it ourselves, by S3: what a snapshot's evidence is read with.
+
+The user's AWS configuration is not looked at: what counts is what is given here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
+
+CHUNK = 1 << 20
+# Between the tries of a read that broke off, seconds. It goes on where it stopped.
+PAUSES = (0.5, 1.0, 2.0)
+_KEYS_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Unauthorized", "Forbidden"}
+_NO_OBJECT = {"NoSuchKey", "404"}
+_IGNORED_SETTINGS: dict[str, tuple[None, None, str | None, None]] = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+
+
+class ObjectMissing(Mismatch):
+    """There is no such object."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as the store lists it. `size` is in bytes."""
+
+    key: str
+    size: int
+
+
+class ObjectStore:
+    """One bucket at an S3 endpoint. Thread-safe.
+
+    Args:
+        endpoint: its address, with scheme.
+        bucket: its name.
+        key_id: the id of the application key.
+        secret: the application key.
+
+    Every method raises:
+        Misconfigured: the keys are refused, or there is no such bucket.
+        Unknown: the store cannot be reached, or answers with an error.
+    """
+
+    def __init__(self, endpoint: str, bucket: str, key_id: str, secret: str) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.bucket = bucket
+        self.key_id = key_id
+        self.secret = secret
+        host = urlsplit(endpoint).hostname or ""
+        loopback = _is_loopback(host)
+        # A proxy or a private certificate bundle is for the world outside.
+        ignored = _IGNORED_SETTINGS | ({"ca_bundle": (None, None, None, None)} if loopback else {})
+        session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=ignored))
+        self._client = session.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=_region(host),
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+            config=Config(
+                proxies={} if loopback else None,
+                s3={"addressing_style": "path"},
+                retries={"mode": "standard", "total_max_attempts": 4},
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=32,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.bucket} at {self.endpoint})"
+
+    def where(self, key: str) -> str:
+        """An object's place in words, for messages."""
+        return f"{key} in bucket {self.bucket}"
+
+    def list(self, prefix: str) -> list[StoredObject]:
+        """Every object whose key begins with `prefix`, from all pages, in the order of the keys."""
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [StoredObject(row["Key"], row["Size"]) for page in pages for row in page.get("Contents", [])]
+        except (BotoCoreError, ClientError) as error:
+            raise self._explained(error, "list", prefix) from None
+
+    def read(self, key: str) -> bytes:
+        """The whole object. Raises ObjectMissing as well."""
+        return b"".join(self.stream(key))
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """The whole object in chunks of at most 1 MiB; goes on where it stopped when the connection breaks.
+
+        Raises ObjectMissing as well.
+        """
+        position = 0
+        unchanged: dict[str, Any] = {}
+        pauses = iter(PAUSES)
+        while True:
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=key, **unchanged)
+                with closing(answer["Body"]) as body:
+                    while chunk := body.read(CHUNK):
+                        position += len(chunk)
+                        yield chunk
+            except ClientError as error:
+                raise self._explained(error, "read", key) from None
+            except BotoCoreError as error:
+                pause = next(pauses, None) if position else None
+                if pause is None:
+                    raise self._explained(error, "read", key) from None
+                unchanged = {"Range": f"bytes={position}-", "IfMatch": answer["ETag"]}
+                time.sleep(pause)
+            else:
+                return
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes an object, over what may be there."""
+        try:
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
+        except (BotoCoreError, ClientError) as error:
+            raise self._explained(error, "write", key) from None
+
+    def delete(self, key: str) -> None:
+        """Removes an object. One that is not there is fine."""
+        try:
+            self._client.delete_object(Bucket=self.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise self._explained(error, "delete", key) from None
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _explained(self, error: BotoCoreError | ClientError, verb: str, key: str) -> RekindleError:
+        if isinstance(error, BotoCoreError):
+            return Unknown(
+                f"The object store at {self.endpoint} cannot be reached ({type(error).__name__}), so nothing is known "
+                f"of {self.where(key)}. Is B2_ENDPOINT right, and is the store running?"
+            )
+        code = error.response["Error"].get("Code", "")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in _NO_OBJECT:
+            return ObjectMissing(f"Object {self.where(key)} is missing.")
+        if code == "NoSuchBucket":
+            return Misconfigured(
+                f"There is no bucket {self.bucket} at {self.endpoint}: check B2_BUCKET and B2_ENDPOINT."
+            )
+        if code in _KEYS_REFUSED:
+            return Misconfigured(
+                f"The object store at {self.endpoint} refused our keys for bucket {self.bucket} ({code}): check "
+                f"B2_KEY_ID and B2_APPLICATION_KEY, and that they may {verb} {key}."
+            )
+        return Unknown(
+            f"The object store at {self.endpoint} answered {status} {code} at {verb} {self.where(key)}: "
+            f"{error.response['Error'].get('Message', 'no reason given')}"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _region(host: str) -> str:
+    """`s3.us-west-000.backblazeb2.com` names its region; where a host names none, S3's first one is understood."""
+    found = re.match(r"s3[.-]([a-z0-9-]+)\.", host)
+    return found[1] if found else "us-east-1"
