@@ -8,8 +8,9 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
-from asyncio.subprocess import DEVNULL, Process
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +26,43 @@ class BootFailed(Exception):
     """The machine did not come up. The message says why and where its console is."""
 
 
+class _End:
+    """The end of a process, to be waited for by any number of tasks. Lives in a running event loop."""
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._descriptor, self._note)
+        self._over = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self._over.wait()
+
+    def hasten(self) -> None:
+        """Kills the process, and never another one that got its id."""
+        if not self._over.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def _note(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._over.set()
+
+
 @dataclass
 class _Machine:
-    process: Process
-    init: int | None  # a descriptor of the machine's first process: it ends when all of the machine's processes have
+    bubblewrap: subprocess.Popen[bytes]
+    end: _End
+    end_of_all: _End | None = None  # of the machine's first process, which the kernel lets go last of all
+
+
+def _end_of(pid: int | None) -> _End | None:
+    """The end of a process that may have ended already (None)."""
+    try:
+        return None if pid is None else _End(pid)
+    except ProcessLookupError:
+        return None
 
 
 class Host:
@@ -45,6 +79,7 @@ class Host:
         if bwrap is None:
             raise BootFailed("There is no bwrap on PATH, so no machine can run: apt-get install bubblewrap.")
         self._bwrap = bwrap
+        self._lifeline, self._lifeline_held = os.pipe()  # the second end is open as long as this process lives
 
     def disk(self, machine_id: int) -> Disk:
         return Disk(self._root / str(machine_id))
@@ -52,6 +87,15 @@ class Host:
     def disks(self) -> list[int]:
         """The ids of the machines that have a disk."""
         return [int(path.name) for path in self._root.iterdir() if path.name.isdecimal()]
+
+    def kill_leftovers(self) -> None:
+        """Ends what a killed predecessor may have left: a bubblewrap that it had only just started."""
+        mine = f"{self._root}/".encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                arguments = path.read_bytes().split(b"\0")
+                if arguments[0] == self._bwrap.encode() and any(one.startswith(mine) for one in arguments):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
     async def boot(self, spec: MachineSpec) -> int:
         """Starts a machine and returns its SSH port once that port answers as this very machine.
@@ -66,16 +110,17 @@ class Host:
         banner = f"rekindle-{secrets.token_hex(8)}"
         disk.prepare(spec, port, banner)
         with disk.console.open("ab") as console, disk.processes.open("wb") as info:
-            process = await asyncio.create_subprocess_exec(
-                *command(self._bwrap, disk, spec, info.fileno()),
-                stdin=DEVNULL,
+            # Not by asyncio: a boot that is called off must not lose sight of a process just started.
+            bubblewrap = subprocess.Popen(  # noqa: ASYNC220 - returns within a millisecond
+                command(self._bwrap, disk, spec, info.fileno(), self._lifeline),
+                stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                pass_fds=[info.fileno()],
+                pass_fds=[info.fileno(), self._lifeline],
                 env={"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8"},
                 start_new_session=True,  # Ctrl-C in the terminal of the cloud is not meant for the machine
             )
-        machine = self._machines[spec.id] = _Machine(process, None)
+        machine = self._machines[spec.id] = _Machine(bubblewrap, _End(bubblewrap.pid))
         try:
             await asyncio.wait_for(self._until_up(disk, spec, machine, port, banner), BOOT_WITHIN)
         except TimeoutError as error:
@@ -88,21 +133,25 @@ class Host:
 
     async def ended(self, machine_id: int) -> int:
         """Waits until a machine that was booted ends, for whatever reason, and returns bubblewrap's exit code."""
-        return await self._machines[machine_id].process.wait()
+        machine = self._machines[machine_id]
+        await machine.end.wait()
+        return machine.bubblewrap.wait()
 
     async def stop(self, machine_id: int) -> None:
         """Kills a machine with everything in it, and returns when all of it is gone. Its disk stays."""
         machine = self._machines.get(machine_id)
         if machine is None:
             return
-        if machine.init is None:
-            machine.init = _watch(self.disk(machine_id).init_process())
-        with contextlib.suppress(ProcessLookupError):
-            machine.process.kill()
-        await machine.process.wait()
-        if machine.init is not None:
-            await _readable(machine.init)
-            os.close(machine.init)
+        # bubblewrap must have come so far that its first process is known: killed before, it would leave that behind.
+        while machine.end_of_all is None and machine.bubblewrap.poll() is None:
+            machine.end_of_all = _end_of(self.disk(machine_id).init_process())
+            await asyncio.sleep(0.005)
+        if machine.end_of_all is not None:
+            machine.end_of_all.hasten()
+            await machine.end_of_all.wait()
+        machine.end.hasten()
+        await machine.end.wait()
+        machine.bubblewrap.wait()
         self._machines.pop(machine_id, None)
 
     async def stop_all(self) -> None:
@@ -116,11 +165,12 @@ class Host:
     async def _until_up(self, disk: Disk, spec: MachineSpec, machine: _Machine, port: int, banner: str) -> None:
         pause = 0.02
         while not await _is_up(disk, spec, port, banner):
-            if machine.process.returncode is not None:
-                raise BootFailed(f"ended at once (exit code {machine.process.returncode}); see {disk.console}")
+            code = machine.bubblewrap.poll()
+            if code is not None:
+                raise BootFailed(f"ended at once (exit code {code}); see {disk.console}")
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.2)
-        machine.init = _watch(disk.init_process())
+        machine.end_of_all = _end_of(disk.init_process())
 
 
 async def _is_up(disk: Disk, spec: MachineSpec, port: int, banner: str) -> bool:
@@ -154,23 +204,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _watch(pid: int | None) -> int | None:
-    """A descriptor that becomes readable when the process ends."""
-    if pid is None:
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(descriptor)

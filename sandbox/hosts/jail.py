@@ -10,8 +10,17 @@ from sandbox.hosts.spec import MachineSpec
 
 _BIN = Path(__file__).resolve().parent / "bin"
 
+# bubblewrap ties the machine to the process that starts it, but not from the first instant: were that process killed
+# while bubblewrap sets up, the machine would outlive it. Once this script runs the tie holds, so it is enough to look,
+# one time, whether the lifeline (a pipe whose other end that process holds) has been cut.
 # The renter's own script runs beside sshd, with the machine's environment; sshd takes the place of this shell.
 _BOOT = """
+lifeline=$1
+shift
+if read -r -t 0 -u "$lifeline"; then
+    exit 1
+fi
+exec {lifeline}<&-
 if [ -s /etc/onstart.sh ]; then
     (set -a; . /etc/environment; exec bash /etc/onstart.sh) >/root/onstart.log 2>&1 </dev/null &
 fi
@@ -33,8 +42,10 @@ _CAPABILITIES = (
 )
 
 
-def command(bwrap: str, disk: Disk, spec: MachineSpec, info_fd: int) -> list[str]:
+def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, lifeline: int) -> list[str]:
     """The bubblewrap command of a machine.
+
+    It inherits two descriptors: `info`, to write its process ids to, and `lifeline`, the reading end of a pipe.
 
     An ordinary user needs a user namespace to be root in the machine. Root must not have one: sshd could not drop
     its groups in it.
@@ -58,7 +69,7 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info_fd: int) -> list[str
         bwrap, *privileges,
         "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--die-with-parent",
         "--hostname", spec.hostname,
-        "--info-fd", str(info_fd),
+        "--info-fd", str(info),
         "--ro-bind", "/usr", "/usr",
         "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
         "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
@@ -73,6 +84,6 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info_fd: int) -> list[str
         "--bind", str(disk.home), "/root", "--bind", str(disk.tmp), "/tmp",  # noqa: S108 - its own
         *workspace,
         "--chdir", "/root",
-        "/bin/bash", "-c", _BOOT, "boot", *server,
+        "/bin/bash", "-c", _BOOT, "boot", str(lifeline), *server,
     ]
     # fmt: on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import logging
 import sys
 from pathlib import Path
@@ -29,6 +30,12 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     config, secret = state.config(), state.secrets()
+    lock = (state.root / "market.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this process ends
+    except BlockingIOError:
+        print(f"Another market is running on {state.root}.", file=sys.stderr)
+        return 2
     try:
         host = Host(state.machines)
     except BootFailed as error:

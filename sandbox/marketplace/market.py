@@ -29,6 +29,8 @@ from sandbox.records import Records
 
 T = TypeVar("T")
 
+STOPPED = "Stopped; the disk is kept."
+ORDERED = "Waiting for the host to take the order up."
 HEARTBEAT = 1.0  # seconds; the bill is exact to this after a kill -9
 
 _log = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Market:
 
     async def open(self) -> None:
         """Takes up what the last process left: boots what should run, finishes what was being destroyed."""
+        self._host.kill_leftovers()
         for machine_id in set(self._host.disks()) - self._rented.keys():
             await self._host.wipe(machine_id)
         for rented in list(self._rented.values()):
@@ -101,6 +104,8 @@ class Market:
             self._bill_disk(rented.instance)
             if rented.instance.intended_status == "running":
                 self._begin_life(rented)
+            else:
+                self._become(rented.instance, "exited", STOPPED)
         self._spawn(self._beat())
 
     async def close(self) -> None:
@@ -157,7 +162,7 @@ class Market:
             ssh_keys=[key.public_key for key in self.keys.all()],
             ssh_port=self._port(),
             start_date=time.time(),
-            status_msg="Waiting for the host to take the order up.",
+            status_msg=ORDERED,
         )
         try:
             instance.spec(Troubles())
@@ -229,7 +234,7 @@ class Market:
             rented.instance.intended_status = "stopped"
             self._save(rented.instance)
             await self._halt(rented)
-            self._become(rented.instance, "exited", "Stopped; the disk is kept.")
+            self._become(rented.instance, "exited", STOPPED)
 
     async def _start(self, rented: _Rented) -> None:
         async with rented.lock:
@@ -271,7 +276,6 @@ class Market:
     async def _live(self, instance: Instance) -> None:
         """A machine's life: created, loading, running, and its end if it comes by itself."""
         created, loading = self.profile.delays(self._seed, instance.id)
-        self._become(instance, "created", "Waiting for the host to take the order up.")
         await asyncio.sleep(created)
         self._become(instance, "loading", f"Pulling {instance.image}.")
         await asyncio.sleep(loading)
@@ -296,6 +300,7 @@ class Market:
         self._become(instance, "exited", f"The machine ended by itself (exit code {code}).")
 
     def _begin_life(self, rented: _Rented) -> None:
+        self._become(rented.instance, "created", ORDERED)
         rented.life = self._spawn(self._live(rented.instance))
 
     def _troubles(self) -> Troubles:
