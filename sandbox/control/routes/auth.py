@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field, model_validator
@@ -36,7 +36,7 @@ def router(accounts: Accounts) -> APIRouter:
         return {"success": True, "user": body.email, "token": token, "access_token": token}
 
     @routes.get("/me")
-    async def me(user: Annotated[str, Depends(accounts.user)]) -> dict[str, Any]:
+    async def me(user: str = Depends(accounts.user)) -> dict[str, Any]:
         return {"authenticated": True, "user": {"email": user, "username": user, "settings": {}}}
 
     @routes.post("/logout", dependencies=[Depends(accounts.user)])
