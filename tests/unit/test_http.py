@@ -182,6 +182,7 @@ def test_a_lost_answer_says_for_how_long_it_was_waited() -> None:
         ({"detail": "no such offer"}, "no such offer."),
         ({"success": False, "msg": "Invalid key!"}, "Invalid key!"),
         ({"error": True, "msg": "Invalid key"}, "Invalid key."),
+        ({"success": False, "error": "auth_error", "msg": "Invalid key."}, "auth_error: Invalid key."),
         ({"error": {"failover_id": "f1", "error": "snapshot failed"}}, "snapshot failed."),
         ({"error": "Internal server error", "details": "no table"}, "Internal server error: no table."),
         ({"error": "gone", "details": {}}, "gone."),
