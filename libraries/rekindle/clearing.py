@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
+from rekindle.errors import RekindleError
 from rekindle.ledger import Ledger, Rent, is_alive
 from rekindle.waiting import Clock
 
@@ -22,7 +23,10 @@ PATIENCE = 60.0
 # A create call that was under way when the run died may still be obeyed by a slow product: so long it is looked for.
 CREATE_WINDOW = 30.0
 PAUSE = 0.25
-CALL_TIMEOUT = 4.0
+QUICK = 5.0
+# A product that hangs is not waited for: a machine that it does not destroy in this time is destroyed at the market.
+CALL_TIMEOUT = 2.0
+ESSENTIAL_TIMEOUT = 20.0
 
 
 class Row(Protocol):
@@ -88,6 +92,7 @@ class Clearing:
         self._say = say
         self._patience = patience
         self._clock = clock or Clock()
+        self._hanging: dict[tuple[str, str], threading.Thread] = {}
 
     def clear(self, rents: Sequence[Rent], prefix: str | None = None) -> Cleared:
         """Destroys the machines of the rents, and every one whose label begins with the prefix; closes the rents.
@@ -100,17 +105,21 @@ class Clearing:
         looks_in_vain = 0
         while True:
             lists = self._lists(rents, prefix)
-            left = lists.get(self._witness)
-            present = {id_: label for ours in lists.values() for id_, label in ours.items()}
-            looks_in_vain = looks_in_vain + 1 if left == {} else 0
+            seen = lists.get(self._witness)
+            looks_in_vain = looks_in_vain + 1 if seen == {} else 0
             elapsed = self._clock.now() - begun
-            if elapsed >= self._patience or (looks_in_vain >= 2 and elapsed >= quiet):
+            if looks_in_vain >= 2 and elapsed >= quiet:
                 break
-            self._destroy(present, again=cleared.destroyed.keys() & present.keys())
-            cleared.destroyed |= present
+            if elapsed >= self._patience:
+                self._give_up(cleared, seen, rents)
+                break
+            present = {id_: label for ours in lists.values() for id_, label in ours.items()}
+            self._destroy(present, again=cleared.destroyed)
+            # What the product alone still shows is its own business; the witness decides what there was.
+            cleared.destroyed |= present if seen is None else seen
             # Quick while there is something to do, gentle while a lost create call is waited for.
-            self._clock.pause(PAUSE if present or elapsed < 2 else 4 * PAUSE)
-        self._close(rents, cleared, left)
+            self._clock.pause(PAUSE if present or elapsed < QUICK else 4 * PAUSE)
+        self._close(rents, cleared)
         return cleared
 
     def _lists(self, rents: Sequence[Rent], prefix: str | None) -> dict[str, dict[int, str]]:
@@ -124,54 +133,79 @@ class Clearing:
                 or any(rent.is_of(row.label, row.id) for rent in rents)
             }
 
-        return self._at_once("list its machines", {name: partial(ours, cloud) for name, cloud in self._clouds.items()})
+        calls = {(name, "list its machines"): partial(ours, cloud) for name, cloud in self._clouds.items()}
+        answers = self._at_once(calls, essential=(self._witness, "list its machines"))
+        return {name: rows for (name, _), rows in answers.items()}
 
     def _destroy(self, machines: Mapping[int, str], again: Collection[int]) -> None:
         """Asks the product; for machines that survived that, everybody."""
-        product, *others = self._clouds.items()
-        for name, cloud in (product, *others):
-            ids = [id_ for id_ in machines if id_ in again or (name, cloud) == product]
-            if ids:
-                self._say(f"asking {name} to destroy {', '.join(map(str, ids))}")
-                self._at_once(f"let {name} destroy", {str(id_): partial(cloud.destroy, id_) for id_ in ids})
+        product = next(iter(self._clouds))
+        calls = {
+            (name, f"destroy {id_}"): partial(cloud.destroy, id_)
+            for name, cloud in self._clouds.items()
+            for id_ in machines
+            if name == product or id_ in again
+        }
+        for name, what in calls:
+            self._say(f"asking {name} to {what}")
+        self._at_once(calls)
 
-    def _at_once(self, what: str, calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
-        """The answers of the calls that were answered in time. The others are only logged: the next look decides."""
-        answers: dict[str, T] = {}
+    def _at_once(
+        self, calls: Mapping[tuple[str, str], Callable[[], T]], essential: tuple[str, str] | None = None
+    ) -> dict[tuple[str, str], T]:
+        """Makes all calls, each named by whom and what, at the same time.
 
-        def call(name: str, function: Callable[[], T]) -> None:
+        Returns the answers that came in time; only for the essential one it waits longer. What does not answer or fails
+        is logged, and not asked again while it hangs: the next look decides.
+        """
+        answers: dict[tuple[str, str], T] = {}
+
+        def call(name: tuple[str, str], function: Callable[[], T]) -> None:
             try:
                 answers[name] = function()
             except Exception as error:  # noqa: BLE001 - whatever it is, the guard has to go on
-                self._say(f"{name} did not {what}: {type(error).__name__}: {error}")
+                self._say(f"{name[0]} did not {name[1]}: {type(error).__name__}: {error}")
 
-        # Threads that hang must not keep the process from ending, hence no executor.
-        threads = [threading.Thread(target=call, args=item, daemon=True) for item in calls.items()]
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + CALL_TIMEOUT
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        begun = time.monotonic()
+        for name, function in calls.items():
+            if name not in self._hanging:
+                # Threads that hang must not keep the process from ending, hence daemons and no executor.
+                self._hanging[name] = threading.Thread(target=call, args=(name, function), daemon=True)
+                self._hanging[name].start()
+        for name in calls:
+            timeout = ESSENTIAL_TIMEOUT if name == essential else CALL_TIMEOUT
+            self._hanging[name].join(max(0.0, begun + timeout - time.monotonic()))
+        self._hanging = {name: thread for name, thread in self._hanging.items() if thread.is_alive()}
         return answers.copy()
 
-    def _close(self, rents: Sequence[Rent], cleared: Cleared, left: Mapping[int, str] | None) -> None:
-        """Writes into the ledger what is proven, and names the rest."""
-        for id_, label in (left or {}).items():
+    def _give_up(self, cleared: Cleared, seen: Mapping[int, str] | None, rents: Sequence[Rent]) -> None:
+        """Names what is not settled; it stays open in the ledger for the next sweep."""
+        for id_, label in (seen or {}).items():
             cleared.destroyed.pop(id_, None)
-            cleared.unsettled.append(f"machine {id_} ({label or 'no label'}) is still listed by {self._witness}")
+            cleared.unsettled.append(f"{self._witness} still lists machine {id_} ({label or 'no label'})")
+        if not seen:
+            cleared.unsettled.append(f"{self._witness} did not say clearly which machines there are")
+        cleared.unsettled += [f"{rent.label} stays open in the ledger" for rent in rents]
+
+    def _close(self, rents: Sequence[Rent], cleared: Cleared) -> None:
+        """Writes into the ledger what is proven."""
+        if cleared.unsettled:
+            return
+        proof = f"absent from two listings of {self._witness} after the end of the run"
         for rent in rents:
-            ids = [id_ for id_, label in cleared.destroyed.items() if rent.is_of(label, id_)]
-            if left is None:
-                cleared.unsettled.append(f"{rent.label} is unknown: {self._witness} did not list its machines")
-            elif any(rent.is_of(label, id_) for id_, label in left.items()):
-                continue
-            elif not ids and rent.target != self._ledger.target:
+            found = any(rent.is_of(label, id_) for id_, label in cleared.destroyed.items())
+            if not found and rent.target != self._ledger.target:
                 cleared.elsewhere.append(rent.label)
-            elif ids or rent.instance_id is not None:
-                self._ledger.destroyed(rent.intent, f"absent from two listings of {self._witness}, after the run's end")
-            else:
-                cleared.never_created.append(rent.label)
-                self._ledger.never_created(rent.intent, f"not in two listings of {self._witness}, after the run's end")
+                continue
+            try:
+                if found or rent.instance_id is not None:
+                    self._ledger.destroyed(rent.intent, proof)
+                else:
+                    cleared.never_created.append(rent.label)
+                    self._ledger.never_created(rent.intent, proof)
+            except RekindleError as error:
+                cleared.unsettled.append(str(error))
+                return
 
 
 def sweep(clearing: Clearing, ledger: Ledger) -> Cleared:

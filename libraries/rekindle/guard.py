@@ -102,7 +102,7 @@ class Guard:
                 self._end()
                 raise GuardNotReady(
                     "Nothing is rented, because the guard that would clean up after a crash is not ready: "
-                    f"{answer or f'it ended, or did not answer within {START_TIMEOUT:g} s'}. Its log is {self.log}."
+                    f"{answer or f'it ended, or did not answer within {START_TIMEOUT:g} s.'} Its log is {self.log}."
                 )
 
     def stand_down(self) -> Cleared:
