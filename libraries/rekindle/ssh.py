@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from rekindle.errors import Mismatch, RekindleError, Unknown
+from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 from rekindle.waiting import Timeout
 
 # Seconds until the machine says that it speaks SSH, and until the login is done: that one costs both sides processor
@@ -267,13 +267,8 @@ class Machine:
                     time.sleep(pause)
             socket = self._connection.socket
         command = shlex.join(["bash", "-c", script, "bash", *args])
-        return subprocess.Popen(
-            [*self._ssh(first_contact=False), "-S", str(socket), "-o", "ControlMaster=no", self._target(), command],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=_environment(),
-        )
+        ssh = [*self._ssh(first_contact=False), "-S", str(socket), "-o", "ControlMaster=no"]
+        return _popen([*ssh, self._target(), command], stdin, stderr)
 
     def _connect(self, *, first_contact: bool) -> None:
         if self._connection:
@@ -376,17 +371,12 @@ class _Connection:
         # A socket's path may have about 90 characters, and the user's TMPDIR can be longer.
         self._directory = Path(tempfile.mkdtemp(prefix="rekindle-", dir="/tmp"))
         self._remove = weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        self._errors = self._directory / "errors"
         self.socket = self._directory / "ssh"
         self._ssh = [*ssh, "-S", str(self.socket)]
         self._target = target
-        self._errors = (self._directory / "errors").open("w+b")
-        self._process = subprocess.Popen(
-            [*self._ssh, target, HOLD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_environment(),
-        )
+        with self._errors.open("wb") as errors:
+            self._process = _popen([*self._ssh, target, HOLD], subprocess.PIPE, errors)
 
     def open(self) -> str | None:
         """Waits for the login. Returns None when it is there, else what ssh said."""
@@ -402,8 +392,7 @@ class _Connection:
                 chunk = os.read(self._process.stdout.fileno(), CHUNK)
                 if not chunk:
                     _end(self._process)
-                    self._errors.seek(0)
-                    return self._errors.read().decode(errors="replace").strip()
+                    return self._errors.read_text(errors="replace").strip()
                 said += chunk
         return None
 
@@ -425,8 +414,17 @@ class _Connection:
 
     def close(self) -> None:
         _end(self._process)
-        self._errors.close()
         self._remove()
+
+
+def _popen(command: list[str], stdin: int | BinaryIO, stderr: int | BinaryIO) -> subprocess.Popen[bytes]:
+    """Starts ssh out of reach of the terminal's Ctrl-C: who is interrupted must still be able to clean up by SSH."""
+    try:
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=_environment(), start_new_session=True
+        )
+    except FileNotFoundError:
+        raise Misconfigured(f"`{command[0]}` is not installed here: apt-get install openssh-client") from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from rekindle import ssh
-from rekindle.errors import Unknown
+from rekindle.errors import Misconfigured, Unknown
 from rekindle.ssh import ConnectionLost, HostKeyChanged, Machine, RemoteFailure, SshRefused
 from rekindle.waiting import Timeout, wait_until
 
@@ -285,7 +285,7 @@ def test_a_key_that_is_not_let_in(server: Server, make_machine: MakeMachine, tmp
     stranger = tmp_path / "stranger"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
     machine = make_machine(server)
-    machine._key_path = stranger
+    machine.key_path = stranger
     with pytest.raises(SshRefused, match=r"Permission denied \(publickey\)\. Is the public half of SSH_KEY_PATH"):
         machine.pin()
     assert not machine.answers()
@@ -336,6 +336,17 @@ def test_ssh_sees_none_of_our_environment(machine: Machine, monkeypatch: pytest.
     environment = Path(f"/proc/{machine._connection._process.pid}/environ").read_bytes()
     assert b"canary-5e" not in environment
     assert b"PATH=" in environment
+
+
+def test_ctrl_c_of_the_terminal_does_not_reach_ssh(machine: Machine) -> None:
+    assert machine._connection
+    assert os.getsid(machine._connection._process.pid) != os.getsid(0)
+
+
+def test_a_missing_ssh_is_told(server: Server, make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(Misconfigured, match=r"^`ssh` is not installed here: apt-get install openssh-client$"):
+        make_machine(server).pin()
 
 
 def test_the_end_leaves_no_process_and_no_file(machine: Machine) -> None:
