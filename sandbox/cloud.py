@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -137,6 +138,10 @@ class Cloud:
                 f"These programs are missing: {', '.join(missing)}. As an administrator, run:\n"
                 f"    apt-get update && apt-get install --yes --no-install-recommends {packages}"
             )
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            raise Refused(f"User {os.getuid()} has no name (no line in /etc/passwd), and ssh needs one.") from None
         if not seaweed.program().exists():
             raise Refused(
                 f"The object store is missing: there is no {seaweed.program()}. Install what the project needs:\n"
@@ -149,6 +154,8 @@ class Cloud:
             if root.exists() and not self._is_ours() and {entry.name for entry in root.iterdir()} - _FIRST:
                 raise Refused(f"{root} holds other files: give an empty or a new directory with --state-dir.")
             root.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+            if root.stat().st_uid != os.getuid():
+                raise Refused(f"{root} belongs to another user. Give your own directory with --state-dir.")
             root.chmod(stat.S_IRWXU)
         except OSError as error:
             raise Refused(
@@ -232,7 +239,8 @@ class Cloud:
             sweep(self.state)
             for entry in root.iterdir():
                 if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, onerror=_open_and_retry)
+                    _open_up(entry)
+                    shutil.rmtree(entry)
                 else:
                     entry.unlink()
         return True
@@ -307,9 +315,9 @@ def _be_daemon(supervisor: Supervisor, log: Path, verdict: int) -> NoReturn:
         os._exit(code)
 
 
-def _open_and_retry(remove: Callable[[str], object], path: str, _: object) -> None:
-    """Machines may have closed a folder of theirs even to us, its owner."""
-    for closed in (Path(path).parent, Path(path)):
-        if not closed.is_symlink():
-            closed.chmod(stat.S_IRWXU)
-    remove(path)
+def _open_up(folder: Path) -> None:
+    """Machines may have closed folders of theirs even to us, their owner: makes all of them removable."""
+    folder.chmod(stat.S_IRWXU)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            _open_up(entry)

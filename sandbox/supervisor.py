@@ -24,7 +24,7 @@ from sandbox.parts import Part, Running
 from sandbox.processes import ProcessId, this_process
 from sandbox.state import StateDir, write_private
 
-READY_WITHIN = 30.0  # seconds from start to all parts answering
+READY_WITHIN = 60.0  # seconds from start to all parts answering
 LEASE_GRACE = 20.0  # seconds that the cloud stays after the last leasing process has ended
 _LOOK = 0.02  # seconds between two looks at parts that start
 _LEASE_LOOK = 1.0  # seconds between two looks at the leases
