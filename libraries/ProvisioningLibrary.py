@@ -22,8 +22,8 @@ from rekindle.timeline import table
 class ProvisioningLibrary:
     """Opens the target, rents machines on it, destroys them, and proves that they are gone.
 
-    No machine outlives its run: every rent is written down before it happens, a guard process destroys what is left when
-    Robot dies, and [Destroy All Machines And Prove It] belongs in every suite's teardown.
+    No machine outlives its run: every rent is written down before it happens, a guard process destroys what is left
+    when Robot dies, and [Destroy All Machines And Prove It] belongs in every suite's teardown.
     """
 
     @keyword
@@ -36,8 +36,8 @@ class ProvisioningLibrary:
         """Opens the cloud under test; does nothing when this run has opened it already.
 
         Args:
-            kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key from
-                the environment or `.env`, under the names that `python -m sandbox env` prints.
+            kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key
+                from the environment or `.env`, under the names that `python -m sandbox env` prints.
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
             declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
                 password). Reports then say "not witnessed".
@@ -134,8 +134,8 @@ class ProvisioningLibrary:
             machine: which one.
 
         Raises:
-            AssertionError: it is still there although the product says otherwise; names every witness. It is then destroyed
-                at the market, where there is a key for it.
+            AssertionError: it is still there although the product says otherwise; names every witness. It is then
+                destroyed at the market, where there is a key for it.
         """
         _tell_proof(machine, target.current().destroyer.destroy_and_prove(machine))
 

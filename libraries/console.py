@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from robot.api import logger
 
+from rekindle.wording import shown
+
 RULE = "=" * 70
 
 
 def tell(line: str) -> None:
-    """Prints one indented line at once, and keeps it in log.html."""
-    logger.info(line)
-    logger.console(f"   {line}")
+    """Prints one indented line at once, and keeps it in log.html. What cannot be printed is escaped."""
+    readable = shown(line)
+    logger.info(readable)
+    logger.console(f"   {readable}")
 
 
 def headline(text: str) -> None:

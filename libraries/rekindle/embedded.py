@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -54,6 +56,13 @@ class EmbeddedCloud:
     def status(self) -> str:
         """What the cloud says of its parts, machines and bill."""
         return self._run("status", *self._options).stdout
+
+    def kill(self, part: str) -> None:
+        """Kills the process of a part with SIGKILL, as a crash does. It is the one that `status` names."""
+        found = re.search(rf"^\s*{re.escape(part)}\s.*\bprocess (\d+)", self.status(), re.MULTILINE)
+        if not found:
+            raise CloudDown(f"The embedded cloud has no running part {part!r}:\n{self.status()}")
+        os.kill(int(found[1]), signal.SIGKILL)
 
     def add_fault(self, part: str, fault: Mapping[str, Any]) -> None:
         """Breaks a part in one named way (see `sandbox/faults.py`) until the fault is removed."""

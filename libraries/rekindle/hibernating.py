@@ -11,7 +11,7 @@ from rekindle.waiting import Clock, Waited, hold_for, wait_until
 UTILISATION = "nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits"
 IDLE_BELOW = 5.0  # percent; the product's own default threshold
 
-NOTICED = frozenset({"idle", "hibernating", "hibernated"})
+BEGUN = frozenset({"hibernating", "hibernated"})
 
 
 class Detector(Protocol):
@@ -49,18 +49,18 @@ def stay_idle(machine: Machine, what: str, seconds: float) -> Waited[float]:
     )
 
 
-def wait_until_noticed(
+def wait_until_begun(
     detector: Detector, instance_id: int, timeout: float, clock: Clock | None = None
 ) -> Waited[dict[str, Any]]:
-    """Waits until the product has noticed that a machine is idle.
+    """Waits until the product has noticed that a machine is idle, and has begun to hibernate it.
 
     Raises:
         Timeout: it has not, or its hibernation failed; says what it knew last.
     """
     return wait_until(
-        f"Dumont Cloud to notice that machine {instance_id} is idle",
+        f"Dumont Cloud to notice that machine {instance_id} is idle and hibernate it",
         lambda: detector.hibernation(instance_id),
-        lambda seen: seen.get("status") in NOTICED,
+        lambda seen: seen.get("status") in BEGUN,
         timeout=timeout,
         hopeless=_failed,
         describe=_described,

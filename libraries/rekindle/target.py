@@ -35,11 +35,9 @@ Witness = Literal["market", "restic"]
 STATE_DIR = PROJECT_DIR / ".rekindle"
 ENV_FILE = PROJECT_DIR / ".env"
 
-# What each optional witness is asked with.
-WITNESS_SETTINGS: dict[Witness, tuple[str, ...]] = {
-    "market": ("vast_url", "vast_api_key"),
-    "restic": ("restic_repository", "restic_password"),
-}
+# What snapshots are read with, and the market is asked with: optional by themselves.
+REPOSITORY_SETTINGS = ("restic_repository", "restic_password")
+MARKET_SETTINGS = ("vast_url", "vast_api_key")
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Target:
         kind: `sandbox` or `live`.
         run_id: names this run; every machine's label carries it.
         settings: addresses and credentials.
-        declined: witnesses that the user cannot give.
+        declined: witnesses that the user cannot give: the `market`, or the program `restic` on this side.
         embedded: the way to the embedded cloud's switches; nothing that a test concludes from.
         market: None when it is declined as a witness.
         machines: what this run has rented, by id; those that are gone too.
@@ -80,7 +78,6 @@ class Target:
         Raises:
             Misconfigured: RESTIC_REPOSITORY names another bucket than B2_BUCKET.
         """
-        self.settings.require("restic_repository")
         repository = self.settings.restic_repository or ""
         bucket, _, prefix = urlsplit(repository.removeprefix("s3:")).path.lstrip("/").partition("/")
         if not repository.startswith("s3:") or bucket != self.settings.b2_bucket:
@@ -89,6 +86,12 @@ class Target:
                 f"that B2_BUCKET names; it is {repository}."
             )
         return prefix
+
+    @property
+    def repository_password(self) -> str:
+        """Opens the restic repository."""
+        password = self.settings.restic_password
+        return password.get_secret_value() if password else ""
 
 
 class _Opened:
@@ -156,9 +159,7 @@ def _open(kind: Kind, budget_usd: float | None, declined: frozenset[Witness]) ->
         )
     embedded = EmbeddedCloud()
     settings = embedded.up() if kind == "sandbox" else Settings.from_environment(ENV_FILE)
-    for witness, names in WITNESS_SETTINGS.items():
-        if witness not in declined:
-            _demand(settings, witness, names)
+    settings.require(*REPOSITORY_SETTINGS, *(() if "market" in declined else MARKET_SETTINGS))
     dumont = DumontClient(settings.dumont_api_url, settings.dumont_email, settings.dumont_password.get_secret_value())
     dumont.login()
     market = None
@@ -193,13 +194,3 @@ def _open(kind: Kind, budget_usd: float | None, declined: frozenset[Witness]) ->
         ],
         folder=folder,
     )
-
-
-def _demand(settings: Settings, witness: Witness, names: tuple[str, ...]) -> None:
-    try:
-        settings.require(*names)
-    except Misconfigured as missing:
-        raise Misconfigured(
-            f"{missing}\nA witness that you cannot give is declined with --variable DECLINED_WITNESSES:{witness}; "
-            'reports say "not witnessed" then.'
-        ) from None

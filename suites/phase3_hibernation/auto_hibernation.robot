@@ -21,7 +21,7 @@ Machine Is Hibernated Step By Step
         ${manifest} =    Fill Workspace    ${machine}
     END
     GROUP    [3/5] Idle wait
-        Machine Should Stay Idle    ${machine}    for=${IDLE_SECONDS}
+        Machine Should Stay Idle    ${machine}    duration=${IDLE_SECONDS}
     END
     GROUP    [4/5] Snapshot
         Snapshot Into Bucket    ${machine}    ${manifest}
@@ -41,7 +41,7 @@ Idle Machine Is Hibernated By The Product
     END
     GROUP    [3/5] Idle wait
         Hibernate When Idle    ${machine}    after=${IDLE_SECONDS}
-        Wait Until Idle Was Noticed    ${machine}    timeout=${HIBERNATION_TIMEOUT}
+        Wait Until Hibernation Begins    ${machine}    timeout=${HIBERNATION_TIMEOUT}
     END
     GROUP    [4/5] Snapshot
         Wait For Its Own Hibernation    ${machine}    ${manifest}

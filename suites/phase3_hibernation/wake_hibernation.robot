@@ -14,10 +14,10 @@ Test Tags         phase3    hibernation
 Hibernated Machine Wakes Step By Step
     [Documentation]    Another machine is rented, its workspace is poisoned, and the snapshot is restored over it.
     [Metadata]    Report    wake_hibernation
-    [Setup]    Hibernation Made By    Steps
+    [Setup]    Newest Hibernation By    steps
     GROUP    [1/5] Find snapshot
-        ${hibernation} =    Hibernation Made By    Steps
-        Hibernation Should Be Whole In Bucket    ${hibernation}
+        ${hibernation} =    Newest Hibernation By    steps
+        Snapshot Should Be Whole In Bucket    ${hibernation.snapshot_id}    ${hibernation.manifest}
     END
     GROUP    [2/5] Provision
         ${machine} =    Rent GPU Machine
@@ -38,10 +38,10 @@ Hibernated Machine Wakes Step By Step
 Hibernated Machine Is Woken By The Product
     [Documentation]    One call wakes it: the product rents the machine and restores the snapshot by itself.
     [Metadata]    Report    wake_hibernation_by_product
-    [Setup]    Hibernation Made By    Product
+    [Setup]    Newest Hibernation By    product
     GROUP    [1/4] Find snapshot
-        ${hibernation} =    Hibernation Made By    Product
-        Hibernation Should Be Whole In Bucket    ${hibernation}
+        ${hibernation} =    Newest Hibernation By    product
+        Snapshot Should Be Whole In Bucket    ${hibernation.snapshot_id}    ${hibernation.manifest}
     END
     GROUP    [2/4] Wake
         ${machine} =    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}    timeout=${RESTORE_TIMEOUT}

@@ -51,9 +51,9 @@ Offers Are Listed
     Should Be Equal As Integers    ${offers.json()}[count]    ${{len($offers.json()['offers'])}}
 
 Machine Opens By SSH With Its Own Host Key
-    ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk=20 GB
-    Open Connection    ${machine.ssh_host}    port=${machine.ssh_port}
-    Login With Public Key    root    ${machine.key_path}    delay=0s
+    ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk_gb=20
+    Open Connection    ${machine.ssh.host}    port=${machine.ssh.port}
+    Login With Public Key    root    ${machine.ssh.key_path}    delay=0s
     ${gpu}    ${exit_code} =    Execute Command
     ...    nvidia-smi --query-gpu=name --format=csv,noheader
     ...    return_rc=True

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rekindle.errors import Mismatch
-from rekindle.hibernating import wait_until_hibernated, wait_until_noticed
+from rekindle.hibernating import wait_until_hibernated, wait_until_begun
 from rekindle.waiting import Clock, Timeout
 
 
@@ -35,13 +35,13 @@ class FakeTime:
 
 
 def test_an_idle_machine_was_noticed() -> None:
-    detector = Detector({}, {"status": "running"}, {"status": "idle"})
-    assert wait_until_noticed(detector, 7, 60, FakeTime().clock()).looks == 3
+    detector = Detector({}, {"status": "running"}, {"status": "idle"}, {"status": "hibernating"})
+    assert wait_until_begun(detector, 7, 60, FakeTime().clock()).looks == 4
 
 
 def test_a_machine_of_which_the_product_never_hears_is_told() -> None:
-    with pytest.raises(Timeout, match=r"Waited for Dumont Cloud to notice that machine 7 is idle: not so after 2\.0 s"):
-        wait_until_noticed(Detector(), 7, 2, FakeTime().clock())
+    with pytest.raises(Timeout, match=r"Waited for Dumont Cloud to notice that machine 7 is idle and hibernate it: not so after 2\.0 s"):
+        wait_until_begun(Detector(), 7, 2, FakeTime().clock())
 
 
 def test_hibernation_ends_with_the_id_of_the_snapshot() -> None:

@@ -1,0 +1,186 @@
+"""The product's own way: it notices an idle machine and hibernates it, and wakes it again on demand."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api.deco import keyword, library
+
+from console import tell
+from ProvisioningLibrary import tell_rented
+from rekindle import hibernating, report, target
+from rekindle.errors import Mismatch
+from rekindle.hibernation import Hibernation, Maker, forget, keep, newest
+from rekindle.manifest import Manifest
+from rekindle.rented import RentedMachine
+
+
+@library(scope="GLOBAL", doc_format="MARKDOWN")
+class HibernationLibrary:
+    """The product's own way: it notices an idle machine and hibernates it, and wakes it again on demand.
+
+    A *hibernation* is a snapshot with the manifest that was taken before; both lie in the bucket, so that waking can
+    follow on another day.
+    """
+
+    @keyword
+    def machine_should_stay_idle(self, machine: RentedMachine, duration: timedelta) -> None:
+        """Watches the GPU over SSH; it must do nothing for the whole time.
+
+        Args:
+            machine: whose GPU.
+            duration: for how long.
+
+        Raises:
+            AssertionError: it worked; says how much and when.
+        """
+        waited = hibernating.stay_idle(machine.machine, str(machine), duration.total_seconds())
+        tell(f"Idle: {waited.seconds:.1f} s, seen in {waited.looks} looks at nvidia-smi")
+        report.current().add_check("GPU is idle", "nvidia-smi on the machine", looks=waited.looks)
+
+    @keyword
+    def hibernate_when_idle(self, machine: RentedMachine, after: timedelta) -> None:
+        """Tells the product after how much idle time it shall hibernate this machine.
+
+        Args:
+            machine: which one.
+            after: idle time.
+
+        Raises:
+            AssertionError: the target has no such setting; names the route.
+        """
+        target.current().dumont.configure_hibernation(
+            machine.id, auto_hibernation_enabled=True, idle_timeout_seconds=after.total_seconds()
+        )
+        tell(f"Auto-hibernation: after {after.total_seconds():g} s without work on the GPU")
+
+    @keyword
+    def wait_until_hibernation_begins(self, machine: RentedMachine, timeout: timedelta) -> None:
+        """Waits until the product has noticed that the machine is idle, and begins to hibernate it.
+
+        Args:
+            machine: which one.
+            timeout: how long it may take.
+
+        Raises:
+            AssertionError: it does not notice; says what it knew last.
+        """
+        waited = hibernating.wait_until_begun(target.current().dumont, machine.id, timeout.total_seconds())
+        tell(f"Noticed: Dumont Cloud began to hibernate the machine after {waited.seconds:.1f} s")
+        report.current().claims["idle_since"] = waited.value.get("idle_since")
+
+    @keyword
+    def wait_until_hibernated(self, machine: RentedMachine, timeout: timedelta) -> str:
+        """Waits until the product says that it has hibernated the machine by itself.
+
+        Args:
+            machine: which one.
+            timeout: how long it may take.
+
+        Returns:
+            The id of the snapshot.
+
+        Raises:
+            AssertionError: it has not, or the hibernation failed; at once then, and with the product's reason.
+        """
+        waited = hibernating.wait_until_hibernated(target.current().dumont, machine.id, timeout.total_seconds())
+        tell(f"Hibernated: snapshot {waited.value}, {waited.seconds:.1f} s after we began to wait")
+        report.current().resources["snapshot_id"] = waited.value
+        return waited.value
+
+    @keyword
+    def wake_machine(
+        self, hibernation: Hibernation, max_price: float, timeout: timedelta = timedelta(seconds=600)
+    ) -> RentedMachine:
+        """Has the product wake a hibernated machine, and makes sure that another machine of ours runs now.
+
+        Args:
+            hibernation: what to wake.
+            max_price: USD/h.
+            timeout: how long it may take.
+
+        Returns:
+            The machine that it woke on.
+
+        Raises:
+            AssertionError: in the product's own words; a machine that it rented in vain is destroyed.
+        """
+        opened = target.current()
+        claims: dict[str, float | None] = {}
+
+        def wake() -> int:
+            woken = opened.dumont.wake(hibernation.instance_id, max_price, timeout=timeout.total_seconds())
+            claims["wake_time_taken_sec"] = woken.time_taken
+            return woken.new_instance_id
+
+        machine = opened.renter.adopt(
+            hibernation.label,
+            wake,
+            what=f"the wake of machine {hibernation.instance_id}",
+            max_price=max_price,
+            ready_timeout=timeout.total_seconds(),
+        )
+        opened.machines[machine.id] = machine
+        tell_rented(machine)
+        report.current().claims |= claims
+        return machine
+
+    @keyword
+    def record_wake_up_time(self, *steps: str) -> None:
+        """Reports how long the named steps of this test took together as the wake-up time.
+
+        Args:
+            steps: names as in the report's timings, without the unit: `provision`, `restore`.
+        """
+        seconds = report.current().seconds_of(*steps)
+        report.current().metrics["wake_up_time_sec"] = round(seconds, 3)
+        tell(f"WAKE UP TIME: {seconds:.1f} s ({' + '.join(steps)})")
+
+    @keyword
+    def keep_hibernation(self, maker: Maker, machine: RentedMachine, snapshot_id: str, manifest: Manifest) -> None:
+        """Keeps the manifest with the snapshot in the bucket, so that waking can follow on another day.
+
+        Args:
+            maker: who made the snapshot: `steps` of the API one by one, or the `product` by itself.
+            machine: which machine was hibernated.
+            snapshot_id: its snapshot.
+            manifest: what its workspace held.
+        """
+        keep(target.current().store, Hibernation(snapshot_id, machine.id, machine.label, maker, manifest))
+
+    @keyword
+    def find_newest_hibernation(self, maker: Maker) -> Hibernation | None:
+        """Finds the newest hibernation whose manifest lies in the bucket.
+
+        Args:
+            maker: who made it.
+
+        Returns:
+            The hibernation: `snapshot_id`, `instance_id`, `manifest`, …; None when there is none.
+
+        Raises:
+            AssertionError: a kept manifest cannot be read or was changed (`UNKNOWN:`).
+        """
+        found = newest(target.current().store, maker)
+        if found:
+            tell(f"Found: snapshot {found.snapshot_id} of machine {found.instance_id}, {found.manifest.summary()}")
+            report.current().resources["snapshot_id"] = found.snapshot_id
+        return found
+
+    @keyword
+    def forget_hibernation(self, hibernation: Hibernation) -> None:
+        """Removes a hibernation that has been woken: its snapshot through the product, its manifest from the bucket.
+
+        Args:
+            hibernation: what was woken and compared, so that nobody needs it any more.
+
+        Raises:
+            AssertionError: the product still lists the snapshot.
+        """
+        opened = target.current()
+        opened.dumont.delete_snapshot(hibernation.snapshot_id)
+        if any(hibernation.snapshot_id in row.values() for row in opened.dumont.snapshots()):
+            raise Mismatch(
+                f"Dumont Cloud said that snapshot {hibernation.snapshot_id} was deleted, but still lists it."
+            )
+        forget(opened.store, hibernation)

@@ -1,0 +1,105 @@
+"""Times the steps of a test, and publishes its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robot import result, running
+from robot.api import logger
+from robot.api.deco import keyword, library
+from robot.libraries.BuiltIn import BuiltIn
+
+from console import headline
+from rekindle import report as reports
+from rekindle.report import Report
+from rekindle.timeline import checks_table, timeline
+
+
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
+class MetricsLibrary:
+    """Times the steps of a test and publishes what it found out.
+
+    A step is a `GROUP` of the test: `GROUP    [2/5] Create files`. Its name is printed as it starts, its seconds as it
+    ends, and the seconds are `timings.create_files_sec` of the report. What is read and what is measured are the
+    same thing.
+
+    A test that carries the metadata `Report` gets a report of that name:
+
+    ```robotframework
+    *** Test Cases ***
+    Machine Is Hibernated
+        [Metadata]    Report    auto_hibernation
+        [Teardown]    Publish Report
+    ```
+    """
+
+    ROBOT_LISTENER_API_VERSION = 3
+
+    def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """Opens the report of a test."""
+        reports.begin(Report(data.metadata.get("Report", "") or _slug(data.name)))
+        headline(data.name)
+
+    def start_group(self, data: running.Group, result: result.Group) -> None:
+        """Prints a step as it starts."""
+        if _runs(data, result):
+            logger.console(f"\n{data.name}…")
+            reports.current().start_step(data.name)
+
+    def end_group(self, data: running.Group, result: result.Group) -> None:
+        """Prints how long a step took."""
+        if _runs(data, result):
+            step = reports.current().end_step(passed=result.passed)
+            logger.console(f"   Time: {step.seconds:.1f} s   {'✓' if step.passed else '✗ failed'}")
+
+    @keyword
+    def record_metric(self, name: str, value: float) -> None:
+        """Adds a number to the report's `metrics`.
+
+        Args:
+            name: key in the report; put the unit at its end: `upload_mbps`, `wake_up_time_sec`.
+            value: the number.
+        """
+        reports.current().metrics[name] = value
+
+    @keyword
+    def sum_of_steps(self, *steps: str) -> float:
+        """Returns how many seconds the named steps of this test took together.
+
+        Args:
+            steps: names as in the report's timings, without the unit: `provision`, `restore`.
+
+        Raises:
+            AssertionError: a named step has not run, so that its seconds are unknown.
+        """
+        return reports.current().seconds_of(*steps)
+
+    @keyword
+    def publish_report(self) -> Path:
+        """Writes the test's JSON report, prints its summary, and shows its timeline and checks in the log.
+
+        It belongs in the test's teardown, so that a failed test is reported too, with `success: false` and its error.
+
+        Returns:
+            The path of the report.
+        """
+        report = reports.current()
+        report.end()
+        built_in = BuiltIn()
+        passed = built_in.get_variable_value("$TEST_STATUS", "FAIL") == "PASS"
+        error = None if passed else str(built_in.get_variable_value("$TEST_MESSAGE", ""))
+        path = report.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=error)
+        logger.info(timeline(report.steps, report.elapsed()), html=True)
+        logger.info(checks_table(report.checks), html=True)
+        logger.info(f'Report: <a href="{path.name}">{path.name}</a>', html=True)
+        logger.console("\n".join([*report.summary(error=error), f"Report: {path.name}"]))
+        return path
+
+
+def _runs(data: running.Group, result: result.Group) -> bool:
+    # After a failure Robot walks through the rest of the test without running it: these steps took no time and told nothing.
+    return bool(data.name) and not result.not_run
+
+
+def _slug(name: str) -> str:
+    return "_".join(name.lower().split())

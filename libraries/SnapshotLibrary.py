@@ -1,0 +1,109 @@
+"""Snapshots as the product makes, lists, restores and deletes them. What it says of them is a claim."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from robot.api.deco import keyword, library
+
+from console import tell
+from rekindle import report, target
+from rekindle.dumont import SnapshotResult
+from rekindle.errors import Mismatch
+from rekindle.hibernation import Hibernation
+from rekindle.rented import RentedMachine
+
+
+@library(scope="GLOBAL", doc_format="MARKDOWN")
+class SnapshotLibrary:
+    """Snapshots as the product makes, lists, restores and deletes them.
+
+    What the product says of a snapshot is a claim. *ObjectStoreLibrary* reads the bucket, and *WorkspaceLibrary* the
+    restored files: these are the proofs.
+    """
+
+    @keyword
+    def create_snapshot(self, machine: RentedMachine, path: str, timeout: timedelta = timedelta(seconds=300)) -> str:
+        """Has the product take a snapshot of a directory, and waits until it says that it is done.
+
+        Args:
+            machine: whose directory.
+            path: an existing directory that is not empty.
+            timeout: how long it may take.
+
+        Returns:
+            The id of the snapshot.
+
+        Raises:
+            AssertionError: in the product's own words: the machine does not run, the path is missing or empty, the
+                store refuses, restic is not there, …
+        """
+        opened = target.current()
+        made = opened.dumont.snapshot(machine.id, path, [f"run:{opened.run_id}"], timeout=timeout.total_seconds())
+        _report_claims(made)
+        return made.snapshot_id
+
+    @keyword
+    def snapshot_should_be_listed(self, snapshot_id: str) -> None:
+        """Makes sure that the product lists the snapshot, and calls it a success where it tells.
+
+        Args:
+            snapshot_id: whole or short.
+        """
+        rows = target.current().dumont.snapshots()
+        found = [row for row in rows if _is(row, snapshot_id)]
+        if len(found) != 1:
+            raise Mismatch(
+                f"Dumont Cloud said that snapshot {snapshot_id} was made, but lists it {len(found)} times among "
+                f"{len(rows)} snapshots. Look at GET /api/v1/snapshots."
+            )
+        if (status := found[0].get("status", "success")) != "success":
+            raise Mismatch(f"Dumont Cloud lists snapshot {snapshot_id} as {status!r}, not as a success.")
+        report.current().add_check("snapshot is listed", "Dumont Cloud", snapshots=len(rows))
+
+    @keyword
+    def restore_snapshot(
+        self, machine: RentedMachine, hibernation: Hibernation, timeout: timedelta = timedelta(seconds=600)
+    ) -> None:
+        """Has the product restore a snapshot onto a machine, and waits until it says that it is done.
+
+        Args:
+            machine: where to.
+            hibernation: what to restore, and where it was.
+            timeout: how long it may take.
+
+        Raises:
+            AssertionError: in the product's own words, or because it names errors although it says success.
+        """
+        done = target.current().dumont.restore(
+            hibernation.snapshot_id, machine.id, hibernation.manifest.root, timeout=timeout.total_seconds()
+        )
+        report.current().resources["snapshot_id"] = hibernation.snapshot_id
+        report.current().claims["files_restored"] = done.files_restored
+        tell(f"Restored: snapshot {hibernation.snapshot_id} in {done.seconds:.1f} s")
+
+    @keyword
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Has the product delete a snapshot, and makes sure that it is listed no more.
+
+        Args:
+            snapshot_id: whole or short.
+        """
+        dumont = target.current().dumont
+        dumont.delete_snapshot(snapshot_id)
+        if any(_is(row, snapshot_id) for row in dumont.snapshots()):
+            raise Mismatch(f"Dumont Cloud said that snapshot {snapshot_id} was deleted, but still lists it.")
+
+
+def _is(row: dict[str, object], snapshot_id: str) -> bool:
+    return snapshot_id in {row.get("id"), row.get("short_id"), row.get("snapshot_id")}
+
+
+def _report_claims(made: SnapshotResult) -> None:
+    tell(f"Snapshot: {made.snapshot_id} ({made.total_files_processed:,} files, {made.data_added:,} bytes added)")
+    report.current().resources["snapshot_id"] = made.snapshot_id
+    report.current().claims |= {
+        "files_processed": made.total_files_processed,
+        "bytes_processed": made.total_bytes_processed,
+        "bytes_added": made.data_added,
+    }

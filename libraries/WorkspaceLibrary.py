@@ -1,0 +1,101 @@
+"""Fills a machine's workspace, and compares all of it."""
+
+from __future__ import annotations
+
+from robot.api import logger
+from robot.api.deco import keyword, library
+
+from console import tell
+from rekindle import report
+from rekindle.files import create_test_files
+from rekindle.hibernation import Hibernation
+from rekindle.manifest import Manifest, compare, take_manifest
+from rekindle.poison import poison
+from rekindle.rented import RentedMachine
+from rekindle.timeline import table
+
+WITNESS = "SSH to the machine"
+NAMED = 5
+
+
+@library(scope="GLOBAL", doc_format="MARKDOWN")
+class WorkspaceLibrary:
+    """Fills a machine's workspace, and compares all of it.
+
+    A *manifest* is everything that can be said of a tree of files: path, kind, size, mode, time of change, link target,
+    SHA-256 and MD5 of every entry, empty files and empty directories included. It is taken in one round trip.
+    """
+
+    @keyword
+    def create_test_files(self, machine: RentedMachine, root: str) -> None:
+        """Fills a directory with files that are hard to lose unnoticed.
+
+        Five text files, an empty file, an empty directory, a link, an odd name, 1 000 small files, and one of 64 MB
+        that does not compress. All contents are new in every run, so that an old snapshot cannot pass for a new one.
+
+        Args:
+            machine: where to.
+            root: an existing directory, such as `/workspace`.
+
+        Raises:
+            AssertionError: the directory is missing, or the machine's disk is full.
+        """
+        created = create_test_files(machine.machine, root, nonce=f"{machine.label}")
+        for file in created[:NAMED]:
+            tell(f"Created: {file.path} ({file.size:,} bytes, MD5: {file.md5[:8]}…)")
+        rest = created[NAMED:]
+        tell(f"Created: {len(rest):,} more files ({sum(file.size for file in rest):,} bytes)")
+        report.current().resources["test_files_count"] = len(created)
+
+    @keyword
+    def take_manifest(self, machine: RentedMachine, root: str) -> Manifest:
+        """Reads the whole tree below a directory of a machine.
+
+        Args:
+            machine: whose tree.
+            root: an existing directory, such as `/workspace`.
+
+        Returns:
+            The manifest: `files`, `bytes`, and every entry.
+
+        Raises:
+            AssertionError: the directory is missing, or (`UNKNOWN:`) a file could not be read or changed meanwhile.
+        """
+        manifest = take_manifest(machine.machine, root)
+        tell(f"Manifest: {manifest.summary()}")
+        report.current().add_check("manifest taken", WITNESS, files=manifest.files, bytes=manifest.bytes)
+        return manifest
+
+    @keyword
+    def poison_workspace(self, machine: RentedMachine, hibernation: Hibernation) -> None:
+        """Writes wrong bytes where the files will be restored: same path, same size, same time, other content.
+
+        A restore that does nothing, or trusts size and time, cannot pass on such a workspace.
+
+        Args:
+            machine: where the restore will go.
+            hibernation: what will be restored.
+        """
+        poisoned = poison(machine.machine, hibernation.manifest)
+        tell(f"Poisoned: {poisoned:,} files, so that a restore must really write them")
+
+    @keyword
+    def workspace_should_equal_manifest(self, machine: RentedMachine, hibernation: Hibernation) -> None:
+        """Compares a machine's tree, entry by entry and both ways, with the manifest taken before hibernation.
+
+        Args:
+            machine: whose tree.
+            hibernation: with the manifest that was taken before.
+
+        Raises:
+            AssertionError: names what is missing, changed (and how) or extra; also when nothing was compared.
+        """
+        actual = take_manifest(machine.machine, hibernation.manifest.root)
+        comparison = compare(hibernation.manifest, actual)
+        heading, *rows = comparison.table()
+        logger.info(table([str(cell) for cell in heading], rows), html=True)
+        comparison.raise_unless_equal()
+        files, size = comparison.checked_files, comparison.checked_bytes
+        tell(f"Compared: {files:,} files, {size:,} bytes: all equal")
+        report.current().validation["files_validated"] = files
+        report.current().add_check("workspace equals manifest", WITNESS, files=files, bytes=size)
