@@ -328,15 +328,19 @@ class Comparison:
     def table(self) -> list[list[str | int]]:
         """Rows for a report: a heading, then what was expected, compared and different, by kind of entry."""
         kinds = {path: entry.kind for path, entry in self.expected.entries.items() if path}
+        expected = Counter(kinds.values())
         missing = Counter(kinds[path] for path in self.missing if path)
         changed = Counter(kinds[path] for path in self.changed if path)
-        rows: list[list[str | int]] = [["kind", "expected", "compared", "missing", "changed"]]
-        for kind, expected in Counter(kinds.values()).items():
-            rows.append([_PLURALS[kind], expected, self.compared[kind], missing[kind], changed[kind]])
+        counts: list[list[str | int]] = [
+            [plural, expected[kind], self.compared[kind], missing[kind], changed[kind]]
+            for kind, plural in _PLURALS.items()
+            if expected[kind]
+        ]
         return [
-            *rows,
+            ["kind", "expected", "compared", "missing", "changed"],
+            *counts,
             ["bytes", self.expected.bytes, self.checked_bytes, "", ""],
-            ["extra", 0, len(self.extra), "", ""],
+            ["extra entries", 0, len(self.extra), "", ""],
         ]
 
 

@@ -30,6 +30,7 @@ need tar gzip
 tar --extract --gzip --file=- --directory="$1" --no-same-owner --preserve-permissions \
     --warning=no-unknown-keyword || failed "$1"
 """
+_DISK = re.compile(r"^disk: +(\d+) +(\d+)$", re.MULTILINE)
 _TAR_BLOCK = 512
 
 
@@ -52,14 +53,14 @@ def _explained(error: RemoteFailure, root: str) -> RekindleError:
         return Misconfigured(f"There is no directory {root} on the machine: nothing was written. Is the path right?")
     if error.exit_code == _MISSING_TOOL:
         return Unknown(f"Nothing was written to {root}: {error.stderr}. Install it there.")
-    disk = re.search(r"^disk: +(\d+) +(\d+)$", error.stderr, re.MULTILINE)
-    if disk and "No space left on device" in error.stderr:
+    words, disk = _DISK.sub("", error.stderr).strip(), _DISK.search(error.stderr)
+    if disk and "No space left on device" in words:
         available, size = (number(int(value)) for value in disk.groups())
         return Misconfigured(
             f"No space left on device: {root} has {available} bytes free of {size}. Rent a machine with a larger disk, "
             "or write less."
         )
-    return RekindleError(f"Writing to {root} failed: {error.stderr or error}")
+    return RekindleError(f"Writing to {root} failed: {words or error}")
 
 
 class Archive:
