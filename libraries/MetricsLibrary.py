@@ -78,6 +78,8 @@ class MetricsLibrary:
     def publish_report(self) -> Path:
         """Writes the test's JSON report, prints its summary, and shows its timeline and checks in the log.
 
+        The message of a passed test tells what was found out, for report.html.
+
         It belongs in the test's teardown, so that a failed test is reported too, with `success: false` and its error.
 
         Returns:
@@ -88,6 +90,8 @@ class MetricsLibrary:
         built_in = BuiltIn()
         passed = built_in.get_variable_value("$TEST_STATUS", "FAIL") == "PASS"
         error = None if passed else str(built_in.get_variable_value("$TEST_MESSAGE", ""))
+        if passed:
+            built_in.set_test_message(report.headline())
         path = report.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=error)
         logger.info(timeline(report.steps, report.elapsed()), html=True)
         logger.info(checks_table(report.checks), html=True)

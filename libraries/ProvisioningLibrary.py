@@ -176,7 +176,11 @@ def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
     asked = sum(witness.witnessed for witness in proof.witnesses)
     tell(f"Gone: {machine}, seen by {asked} witnesses, bill closed at ${proof.bill_usd or 0:.6f}")
     current = report.current()
-    current.add_check(f"machine {machine.id} is gone", ", ".join(w.name for w in proof.witnesses), witnesses=asked)
+    current.add_check(
+        f"machine {machine.id} is gone",
+        ", ".join(dict.fromkeys(w.name for w in proof.witnesses if w.witnessed)),
+        witnesses=asked,
+    )
     current.not_witnessed += proof.not_witnessed
     current.cost["gpu_hourly_usd"] = machine.hourly_usd
     current.cost["estimated_total_usd"] = round(proof.cost.usd, 6)

@@ -150,6 +150,20 @@ class Report:
         finally:
             Path(name).unlink(missing_ok=True)
 
+    def headline(self) -> str:
+        """What the test found out, in one line."""
+        figures = [f"{self.elapsed():.1f} s"]
+        figures += [
+            f"{name.removesuffix('_sec').replace('_', ' ')} {value:.1f} s" for name, value in self._seconds_metrics()
+        ]
+        figures += [f"{check.what} ({counts(check.counted)})" for check in self.checks]
+        cost = self.cost.get("estimated_total_usd")
+        return ", ".join([*figures, *([f"${cost:.4f}"] if isinstance(cost, float) else [])])
+
+    def _seconds_metrics(self) -> list[tuple[str, float]]:
+        metrics = self.metrics.items()
+        return [(name, value) for name, value in metrics if name.endswith("_sec") and isinstance(value, float)]
+
     def summary(self, *, error: str | None) -> list[str]:
         """The block of lines that ends a test on the console."""
         lines = ["", RULE, f"REPORT: {self.test_name.replace('_', ' ').upper()} TEST", RULE]

@@ -8,7 +8,8 @@ from html import escape
 from rekindle.report import Check, Step, counts
 
 WIDTH, LABEL, ROW, PAD = 860, 190, 26, 8
-PASSED, FAILED, GRID, INK = "#2b7a4b", "#b3261e", "#d9dde3", "#1f2933"
+# Text and lines take the colour of the page, which may be light or dark.
+PASSED, FAILED, GRID, INK = "#3a8f5c", "#c9372c", "#88888866", "currentColor"
 SHORTEST_BAR = 2.0
 
 
@@ -50,7 +51,7 @@ def timeline(steps: Sequence[Step], total: float) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A plain HTML table; every cell is escaped."""
-    style = 'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid #d9dde3"'
+    style = 'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid #88888866"'
     head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'

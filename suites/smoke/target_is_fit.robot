@@ -53,7 +53,8 @@ Offers Are Listed
 Machine Opens By SSH With Its Own Host Key
     ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk_gb=20
     Open Connection    ${machine.ssh.host}    port=${machine.ssh.port}
-    Login With Public Key    root    ${machine.ssh.key_path}    delay=0s
+    VAR    ${key_file: str} =    ${machine.ssh.key_path}
+    Login With Public Key    root    ${key_file}    delay=0s
     ${gpu}    ${exit_code} =    Execute Command
     ...    nvidia-smi --query-gpu=name --format=csv,noheader
     ...    return_rc=True
