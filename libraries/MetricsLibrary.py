@@ -101,7 +101,7 @@ class MetricsLibrary:
 
 
 def _runs(data: running.Group, result: result.Group) -> bool:
-    # After a failure Robot walks through the rest of the test without running it: these steps took no time and told nothing.
+    # After a failure Robot walks through the rest of the test without running it: such steps say nothing.
     return bool(data.name) and not result.not_run
 
 

@@ -49,6 +49,17 @@ class EmbeddedCloud:
         self._environment = json.loads(self._call("env", "--json", *self._options))
         return Settings.from_mapping(self._environment)
 
+    @property
+    def control_token(self) -> str:
+        """Opens the control API, through which the cloud is broken and mended.
+
+        Raises:
+            CloudDown: this run has not started it.
+        """
+        if not self._environment:
+            raise CloudDown("The embedded cloud has not been started by this run: call `Open Target` first.")
+        return self._environment["SANDBOX_CONTROL_TOKEN"]
+
     def down(self) -> None:
         """Stops the cloud; its state is kept."""
         self._call("down", *self._options)
@@ -78,10 +89,8 @@ class EmbeddedCloud:
             raise Misconfigured(
                 f"The embedded cloud has no part {part!r} that takes faults. Parts: {', '.join(PARTS)}."
             )
-        if not self._environment:
-            raise CloudDown("The embedded cloud has not been started by this run: call `Start Sandbox` first.")
+        headers = {"Authorization": f"Bearer {self.control_token}"}
         url = self._environment[PARTS[part]] + path
-        headers = {"Authorization": f"Bearer {self._environment['SANDBOX_CONTROL_TOKEN']}"}
         try:
             answer = httpx2.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
         except httpx2.TransportError as error:
