@@ -27,29 +27,25 @@ def health_trouble(url: str, cloud_id: str) -> str | None:
     return None
 
 
-def market_json(url: str, api_key: str) -> Any:
-    """What the market answers to the holder of a key.
+def market_rows(url: str, rows: str, api_key: str) -> Iterator[dict[str, Any]]:
+    """All rows of one of the market's paged listings, as the holder of the key sees it.
 
     Raises:
-        Strange: it refuses, or the answer is no JSON.
+        Strange: the market refuses, or answers something else.
         OSError, HTTPException: nothing answers.
     """
-    status, _, body = _get(url, {"Authorization": f"Bearer {api_key}"})
-    if status != 200:
-        raise Strange(f"HTTP {status} {body[:200].decode(errors='replace')}")
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise Strange(f"no JSON: {body[:200].decode(errors='replace')}") from error
-
-
-def market_rows(url: str, rows: str, api_key: str) -> Iterator[dict[str, Any]]:
-    """All rows of one of the market's paged listings."""
     token: str | None = None
     while True:
-        page = market_json(f"{url}?{urlencode({'limit': 25} | ({'after_token': token} if token else {}))}", api_key)
-        yield from page[rows]
-        token = page.get("next_token")
+        query = urlencode({"limit": 100} | ({"after_token": token} if token else {}))
+        status, _, body = _get(f"{url}?{query}", {"Authorization": f"Bearer {api_key}"})
+        if status != 200:
+            raise Strange(f"HTTP {status} {body[:200].decode(errors='replace')}")
+        try:
+            page = json.loads(body)
+            yield from page[rows]
+            token = page.get("next_token")
+        except (ValueError, LookupError, TypeError) as error:
+            raise Strange(f"not a listing: {body[:200].decode(errors='replace')}") from error
         if not token:
             return
 

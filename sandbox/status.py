@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http.client import HTTPException
 
-from sandbox.asking import Strange, market_json, market_rows
+from sandbox.asking import Strange, market_rows
 from sandbox.cloud import Cloud
 from sandbox.parts import parts_of
 from sandbox.state import CloudConfig, Secrets
@@ -64,13 +64,14 @@ def _rented(config: CloudConfig, keys: Secrets) -> list[str]:
     """The machines of the account and what they cost, as the marketplace itself tells."""
     try:
         machines = list(market_rows(f"{config.market_url}/api/v1/instances/", "instances", keys.vast_api_key))
-        user = market_json(f"{config.market_url}/api/v0/users/current/", keys.vast_api_key)
+        charges = list(market_rows(f"{config.market_url}/api/v0/charges/", "results", keys.vast_api_key))
     except (OSError, HTTPException, Strange) as error:
-        return [f"Machines: unknown, the marketplace does not tell ({error})."]
+        return [f"Machines and bill: unknown, the marketplace does not tell ({error})."]
+    bill = sum(charge["amount"] for charge in charges)
     price = sum(machine["dph_total"] for machine in machines)
-    lines = [f"Machines: {len(machines)} rented, {price:.3f} USD/h together. Balance: {user['balance']:.4f} USD."]
+    lines = [f"Machines: {len(machines)} rented, {price:.3f} USD/h together. Bill so far: {bill:.4f} USD."]
     lines += [
-        f"  {machine['id']}  {machine['gpu_name']:<14} {machine['actual_status'] or '-':<10} "
+        f"  {machine['id']}  {machine['gpu_name'] or 'CPU only':<14} {machine['actual_status'] or '-':<10} "
         f"{machine['dph_total']:.3f} USD/h  {machine['label'] or ''}"
         for machine in machines
     ]

@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -264,6 +266,69 @@ def test_a_killed_supervisor_leaves_nothing_behind(own_cloud: CloudUnderTest) ->
     assert own_cloud.environment == before
 
 
+@pytest.mark.parametrize("victim", ["supervisor", "marketplace"])
+def test_machines_end_with_the_cloud_and_come_back_with_it(own_cloud: CloudUnderTest, victim: str) -> None:
+    own_cloud.up()
+    machine = rent(own_cloud)
+    on_machine(own_cloud, machine, "echo kept > /workspace/file; nohup sleep 300 >/dev/null 2>&1 &")
+    assert "Machines: 1 rented" in own_cloud.run("status").stdout
+    all_processes = processes(own_cloud)
+    assert {"sshd", "sleep"} <= {process.name() for process in all_processes}
+    standing_now = running(own_cloud)
+    {"supervisor": standing_now.supervisor, **standing_now.parts}[victim].kill(signal.SIGKILL)
+    eventually("all processes are gone", lambda: all_gone(all_processes))
+    assert "cannot be asked" in own_cloud.run("status").stdout
+    own_cloud.up()
+    machine = running_machine(own_cloud, machine["id"])
+    assert on_machine(own_cloud, machine, "cat /workspace/file; pgrep sleep || echo no sleep") == "kept\nno sleep\n"
+    assert re.search(
+        rf"^  {machine['id']} .* running .*test-of-supervisor$", own_cloud.run("status").stdout, re.MULTILINE
+    )
+
+
+def rent(cloud: CloudUnderTest) -> dict[str, Any]:
+    with market(cloud) as client:
+        offers = client.post("/api/v0/bundles/", json={"rentable": {"eq": True}, "limit": 1}).json()["offers"]
+        wish = {"client_id": "me", "image": "any", "disk": 1, "label": "test-of-supervisor", "runtype": "ssh"}
+        rented = client.put(f"/api/v0/asks/{offers[0]['id']}/", json=wish).json()
+    return running_machine(cloud, rented["new_contract"])
+
+
+def running_machine(cloud: CloudUnderTest, number: int) -> dict[str, Any]:
+    with market(cloud) as client:
+        seen: dict[str, Any] = {}
+
+        def runs() -> bool:
+            seen.update(client.get(f"/api/v0/instances/{number}/").raise_for_status().json()["instances"])
+            return bool(seen["actual_status"] == "running")
+
+        eventually(f"machine {number} runs", runs)
+    return seen
+
+
+def market(cloud: CloudUnderTest) -> httpx2.Client:
+    key = cloud.environment["VAST_API_KEY"]
+    return httpx2.Client(
+        base_url=cloud.environment["VAST_URL"], headers={"Authorization": f"Bearer {key}"}, trust_env=False
+    )
+
+
+def on_machine(cloud: CloudUnderTest, machine: dict[str, Any], script: str) -> str:
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes")
+    return subprocess.run(
+        [
+            *("ssh", "-F", "none", "-i", cloud.environment["SSH_KEY_PATH"], "-p", str(machine["ssh_port"])),
+            *(f"-o{option}" for option in options),
+            *("root@127.0.0.1", script),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=DEADLINE,
+    ).stdout
+
+
 def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(own_cloud: CloudUnderTest) -> None:
     StateDir(own_cloud.state_dir).create()
     StateDir(own_cloud.state_dir).market_db.mkdir()
@@ -409,6 +474,16 @@ def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], 
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a directory of another user")
+def test_the_directory_of_another_user_is_refused(own_cloud: CloudUnderTest) -> None:
+    own_cloud.state_dir.mkdir()
+    os.chown(own_cloud.state_dir, 65534, 65534)
+    done = own_cloud.run("up", "--detach")
+    assert done.returncode == 2
+    assert "belongs to another user" in done.stderr
+    assert list(own_cloud.state_dir.iterdir()) == []
 
 
 def test_missing_programs_are_named_with_the_line_that_installs_them(
