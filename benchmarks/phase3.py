@@ -29,8 +29,7 @@ FILES = 10_000
 MANY_FILES = """
 mkdir -p /workspace/many && cd /workspace/many
 for folder in $(seq 100); do mkdir "$folder"; done
-seq "$1" | split --lines=1 --suffix-length=5 --numeric-suffixes - part-
-for file in part-*; do mv "$file" "$((10#${file#part-} % 100 + 1))/"; done
+for number in $(seq "$1"); do printf 'file %s\n' "$number" > "$((number % 100 + 1))/part-$number"; done
 """
 BARE = "cd /workspace && find . -type f -print0 | xargs -0 sha256sum"
 
