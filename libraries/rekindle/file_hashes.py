@@ -45,14 +45,12 @@ class FileHashes:
     def add(self, blob: str, plain: bytes) -> None:
         """Takes the content of a blob, once."""
         with self._lock:
-            if not self._uses[blob]:
-                return
-            for path in self._wanted_by.pop(blob, []):
-                self._feed(path, blob, plain)
-            if self._uses[blob]:
-                offset = self._spool.seek(0, os.SEEK_END)
+            takers = self._wanted_by.pop(blob, [])
+            if self._uses[blob] > len(takers):
+                self._waiting[blob] = self._spool.seek(0, os.SEEK_END), len(plain)
                 self._spool.write(plain)
-                self._waiting[blob] = offset, len(plain)
+            for path in takers:
+                self._feed(path, plain)
 
     def of(self, path: str) -> str:
         """The hash of a file, hexadecimal. Raises Unknown when not all of its blobs came."""
@@ -65,20 +63,17 @@ class FileHashes:
             raise Unknown(f"{shown(path)} could not be hashed: blob {self._missing[path][-1]} was not read.")
         return self._digests[path].hexdigest()
 
-    def _feed(self, path: str, blob: str, plain: bytes) -> None:
+    def _feed(self, path: str, plain: bytes) -> None:
         """Continues a file with the blob that it waits for, then with those that are here already."""
         missing = self._missing[path]
         while True:
             self._digests[path].update(plain)
-            self._uses[blob] -= 1
-            missing.pop()
+            self._uses[missing.pop()] -= 1
             if not missing:
                 return
-            if missing[-1] != blob:
-                blob = missing[-1]
-                if blob not in self._waiting:
-                    self._wanted_by[blob].append(path)
-                    return
-                offset, length = self._waiting[blob]
-                self._spool.seek(offset)
-                plain = self._spool.read(length)
+            if missing[-1] not in self._waiting:
+                self._wanted_by[missing[-1]].append(path)
+                return
+            offset, length = self._waiting[missing[-1]]
+            self._spool.seek(offset)
+            plain = self._spool.read(length)

@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import zstandard
@@ -110,8 +111,12 @@ class Opener:
         return plain
 
 
+@lru_cache(16)
 def unlock(key_file: bytes, password: str) -> Keys:
-    """The repository's keys from one of its key files. Raises ForgedError when the password is not this file's."""
+    """The repository's keys from one of its key files; half a second of work by design, so it is done once.
+
+    Raises ForgedError when the password is not this file's.
+    """
     key = json.loads(key_file)
     cost, block, lanes = key["N"], key["r"], key["p"]
     derived = hashlib.scrypt(
