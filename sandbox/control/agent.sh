@@ -4,6 +4,8 @@
 set -u
 export LC_ALL=C # lengths are counted in bytes
 trap '' PIPE    # a server that hangs up must not end the agent
+# The kernel schedules session by session: this one is made as nice as its process.
+{ echo 19 >/proc/self/autogroup; } 2>/dev/null
 # SERVER_HOST, SERVER_PORT, INSTANCE_ID, INTERVAL (seconds)
 . "$(dirname -- "${BASH_SOURCE[0]}")/config.env"
 

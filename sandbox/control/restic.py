@@ -18,7 +18,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -40,11 +40,14 @@ STORE_WITHIN = 60.0  # for the store to answer when the cloud starts
 # restic retries a request to the store after 0.5 s and then ever later, for a quarter of an hour. A pause as long as
 # this one means that the same request has failed for about ten seconds.
 HOPELESS_PAUSE = 4.0  # seconds
+RESTARTS = 20
+AT_ONCE = 4  # on machines that share our processors; each takes one of them, and up to 250 MB of memory
 
 _RETRYING = re.compile(rb"retrying after (?:(\d+)m(?!s))?(?:([\d.]+)s)?")
 _SCRIPTS = files("sandbox.control") / "scripts"
 _PRIVATE = (_SCRIPTS / "private.sh").read_text()
 _BACKUP = _PRIVATE + (_SCRIPTS / "backup.sh").read_text()
+_CALL = _PRIVATE + 'polite_restic "$@"'
 _RESTORE = _PRIVATE + (_SCRIPTS / "restore.sh").read_text()
 
 
@@ -84,6 +87,10 @@ class RepositorySnapshot(BaseModel):
     def tagged(self, key: str) -> str | None:
         """The value of the tag `key:value`."""
         return next((tag.removeprefix(f"{key}:") for tag in self.tags if tag.startswith(f"{key}:")), None)
+
+
+class _LockVanished(Exception):
+    """restic waits for a lock of somebody else that is no longer there."""
 
 
 class _BackupOutput:
@@ -131,6 +138,7 @@ class Restic:
         }
         self._here = ("nice", "-n", "10", "restic", "-r", credentials.repository, "--password-file", str(password))
         self._pruning = SharedLock()
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._ready: asyncio.Task[None] | None = None
         self.snapshots = NextRun(self._snapshots)
         self.check = NextRun(self._check)
@@ -150,13 +158,12 @@ class Restic:
         Raises:
             ApiError: 400 the folder is missing or empty; 500 restic's own words.
         """
-        output = _BackupOutput()
         options = ["--json", "--verbose=2", "--no-cache", "--host", f"instance-{machine.instance_id}"]
         for tag in tags:
             options += ["--tag", tag]
         arguments = (folder, "-r", self._credentials.repository, "backup", *options)
-        async with self._sharing():
-            finished = await self._on_machine(machine, _BACKUP, *arguments, within=BACKUP_WITHIN, line=output.read)
+        async with self._sharing(), self._slots:
+            finished, output = await self._back_up(machine, arguments)
         match finished.code:
             case 64:
                 raise ApiError(
@@ -170,6 +177,24 @@ class Restic:
             raise self._failure("backup", finished)
         return Backup(begun=output.begun, stored=output.stored, **output.summary)
 
+    async def _back_up(self, machine: Machine, arguments: Sequence[str]) -> tuple[process.Finished, _BackupOutput]:
+        """restic 0.14 cannot do without a lock here, and looks at all others at its start. One that is removed just
+        then, because its backup has ended, it tries to read for a quarter of an hour: so it is started again."""
+        for _ in range(RESTARTS):
+            output = _BackupOutput()
+            try:
+                finished = await self._on_machine(machine, _BACKUP, *arguments, within=BACKUP_WITHIN, line=output.read)
+            except _LockVanished:
+                await self._unlock(machine)
+            else:
+                return finished, output
+        raise ResticError(503, f"restic backup: other backups were in the way {RESTARTS} times")
+
+    async def _unlock(self, machine: Machine) -> None:
+        """Removes the lock that an interrupted start may have left on behalf of the machine."""
+        with suppress(_LockVanished):
+            await self._on_machine(machine, _CALL, "-r", self._credentials.repository, "unlock", "--no-cache")
+
     async def restore(self, machine: Machine, snapshot_id: str, folder: str, target: str, *, verify: bool) -> int:
         """Puts the folder of a snapshot at `target` of a machine, over what is there. Returns the number of files.
 
@@ -177,7 +202,7 @@ class Restic:
         """
         options = ["--no-lock", *(["--verify"] if verify else [])]
         arguments = (folder, target, "-r", self._credentials.repository, "restore", snapshot_id, *options)
-        async with self._sharing():
+        async with self._sharing(), self._slots:
             finished = await self._on_machine(machine, _RESTORE, *arguments, within=RESTORE_WITHIN)
         if finished.code:
             raise self._failure("restore", finished)
@@ -284,6 +309,8 @@ class Restic:
         try:
             return await machine.run(script, *arguments, payload=payload, hold=True, hopeless=_is_hopeless, **options)
         except process.Stopped as stopped:
+            if "<lock/" in stopped.stderr:
+                raise _LockVanished from None
             raise ResticError(503, self._words("call", f"{stopped.stderr}\n{_GAVE_UP}")) from None
 
     def _failure(self, call: str, finished: process.Finished) -> ResticError:
@@ -307,6 +334,8 @@ def _is_hopeless(line: bytes) -> bool:
     found = _RETRYING.search(line)
     if not found:
         return False
+    if b"<lock/" in line:
+        return True
     minutes, seconds = found.groups()
     return int(minutes or 0) * 60 + float(seconds or 0) >= HOPELESS_PAUSE
 

@@ -57,13 +57,20 @@ class Services:
         self.hibernations = Hibernations(
             self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.heartbeat
         )
-        self.wakes = Wakes(
-            self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.ready_within
-        )
         self.agents = Agents(
             self.fleet, self.market, self.machines,
             port=config.ports.control, heartbeat=times.heartbeat, look=times.look_for_agents,
         )  # fmt: skip
+        self.wakes = Wakes(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.snapshots,
+            self.history,
+            events,
+            self.agents,
+            times.ready_within,
+        )
         self.instances = Instances(self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes)
         self._background: asyncio.Task[None] | None = None
 

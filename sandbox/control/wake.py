@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from sandbox.control.agents import Agents
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.history import History
@@ -24,7 +25,7 @@ from sandbox.control.restic import RepositorySnapshot
 from sandbox.control.snapshots import Snapshots
 from sandbox.events import Events
 
-OFFERS_TRIED = 5
+OFFERS_TRIED = 8
 DEFAULT_IMAGE = "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime"
 DEFAULT_DISK = 100.0  # GB
 CUT = "Dumont Cloud was stopped meanwhile"
@@ -77,6 +78,7 @@ class Wakes:
         snapshots: Snapshots,
         history: History,
         events: Events,
+        agents: Agents,
         ready_within: float,
     ) -> None:
         self._fleet = fleet
@@ -86,7 +88,9 @@ class Wakes:
         self._history = history
         self._events = events
         self._records = fleet.records
+        self._agents = agents
         self._ready_within = ready_within
+        self._in_hand: set[int] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._cut = [one for one in self._records.all(Provision) if one.status not in ("restored", "failed")]
         self._cut_wakes = [machine for machine in fleet if machine.status == "waking"]
@@ -177,37 +181,48 @@ class Wakes:
     async def _rent(
         self, snapshot: RepositorySnapshot, wish: Wish, rent: Rent, *, num_gpus: int, old: TrackedMachine | None
     ) -> tuple[Provision, int]:
-        """Rents the cheapest offer of those that nobody else takes at the same moment."""
-        query = OfferQuery(
-            gpu_name=wish.gpu_type, region=wish.region, max_price=wish.max_price, min_disk=rent.disk,
-            num_gpus=num_gpus, min_inet_down=0, limit=OFFERS_TRIED,
-        )  # fmt: skip
-        offers = await search(self._market, query)
-        if not offers:
-            raise ApiError(503, await self._no_offer(query))
+        """Notes the rent, rents the cheapest offer and takes the new machine in."""
         provision = Provision(
             token=rent.token, snapshot_id=snapshot.short_id, begun_at=time.time(),
             old_instance_id=old.instance_id if old else None,
         )  # fmt: skip
         self._note(provision, "renting")
-        taken: list[str] = []
-        for offer in offers:
+        query = OfferQuery(
+            gpu_name=wish.gpu_type, region=wish.region, max_price=wish.max_price, min_disk=rent.disk,
+            num_gpus=num_gpus, min_inet_down=0, limit=100,
+        )  # fmt: skip
+        try:
+            instance_id = await self._rent_cheapest(query, rent)
+        except ApiError as error:
+            self._note(provision, "failed", error=error.message)
+            raise
+        provision.new_instance_id = instance_id
+        self._note(provision, "provisioning")
+        new = TrackedMachine(instance_id=instance_id, label=rent.label)
+        if old:
+            # Who wakes a machine wants to use it: it is given the time to begin, whatever it had before.
+            unhurried = max(old.config.idle_timeout_seconds, new.config.idle_timeout_seconds)
+            new.config = old.config.model_copy(update={"idle_timeout_seconds": unhurried})
+        self._fleet.add(new)
+        self._agents.wanted()
+        return provision, instance_id
+
+    async def _rent_cheapest(self, query: OfferQuery, rent: Rent) -> int:
+        """Rents the cheapest offer; looks again when somebody else has taken it at the same moment."""
+        lost: list[str] = []
+        while len(lost) < OFFERS_TRIED:
+            offers = await search(self._market, query)
+            free = [offer for offer in offers if offer.id not in self._in_hand]  # the others, calls of ours are renting
+            if not free:
+                raise ApiError(503, await self._no_offer(query))
+            self._in_hand.add(free[0].id)
             try:
-                instance_id = await self._market.rent(offer.id, rent)
+                return await self._market.rent(free[0].id, rent)
             except OfferGone as gone:
-                taken.append(gone.message)
-                continue
-            except ApiError as error:
-                self._note(provision, "failed", error=error.message)
-                raise
-            provision.new_instance_id = instance_id
-            self._note(provision, "provisioning")
-            new = TrackedMachine(instance_id=instance_id, label=rent.label)
-            self._fleet.add(new.model_copy(update={"config": old.config}) if old else new)
-            return provision, instance_id
-        nothing_left = "All offers were taken by others meanwhile: " + "; ".join(taken)
-        self._note(provision, "failed", error=nothing_left)
-        raise ApiError(503, nothing_left)
+                lost.append(gone.message)
+            finally:
+                self._in_hand.discard(free[0].id)
+        raise ApiError(503, f"{len(lost)} offers were taken by others meanwhile: {'; '.join(lost)}")
 
     async def _no_offer(self, query: OfferQuery) -> str:
         """Why there is none, and what the price would have to be."""

@@ -16,9 +16,11 @@ printf '%s\n' "$password" >"$private/password"
 unset key_id key password
 export AWS_SHARED_CREDENTIALS_FILE=$private/credentials AWS_DEFAULT_REGION=us-east-1
 exec 3<&0
+# The kernel schedules session by session, and `nice` counts only within one: so this session is made nice as a whole.
+{ echo 5 >/proc/self/autogroup; } 2>/dev/null || true
 
 polite_restic() {
-    nice -n 19 restic --password-file "$private/password" "$@" </dev/null 3<&- &
+    nice -n 5 restic --password-file "$private/password" "$@" </dev/null 3<&- &
     local restic=$!
     { read -r -u 3; kill -INT "$restic"; } >/dev/null 2>&1 &
     local listener=$!
