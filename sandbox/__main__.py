@@ -38,8 +38,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return EXIT_REFUSED
-    except PermissionError as error:
-        print(f"{error.filename} belongs to another user. Give your own --state-dir.", file=sys.stderr)
+    except OSError as error:
+        print(f"The cloud in {cloud.state.root} cannot be handled: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -87,13 +87,13 @@ class Cloud:
         self._check_programs()
         self._check_directory()
         while True:
-            with lock(self.state.root / "lock") as held:
+            with lock(self.state.root / "lock") as held, PortPicker() as picker:
                 if held:
                     self.state.create()
                     self._leases.clear()
                     self._leases.add(lease)
                     say(f"Starting the cloud in {self.state.root}")
-                    supervisor = self._prepare(wishes, tell=_say_nothing if detach else say)
+                    supervisor = self._prepare(wishes, picker, tell=_say_nothing if detach else say)
                     if detach:
                         _run_detached(supervisor, log_file(self.state))
                     else:
@@ -166,10 +166,9 @@ class Cloud:
     def _is_ours(self) -> bool:
         return (self.state.root / "secrets.json").exists()
 
-    def _prepare(self, wishes: Wishes, tell: Callable[[str], None]) -> Supervisor:
+    def _prepare(self, wishes: Wishes, picker: PortPicker, tell: Callable[[str], None]) -> Supervisor:
         sweep(self.state)
         last = self.state.config() if self.state.has_config() else None
-        picker = PortPicker()
         config = CloudConfig(
             cloud_id=secrets.token_hex(16),
             ports=_choose_ports(wishes, last.ports if last else None, picker),
@@ -253,14 +252,13 @@ def _say_nothing(_: str) -> None:
 def _choose_ports(wishes: Wishes, last: Ports | None, picker: PortPicker) -> Ports:
     """The ports that were asked for; otherwise those of the last run where they are free, else free ones."""
     asked = {name: port for name in Ports.model_fields if (port := getattr(wishes, name)) is not None}
-    for name, port in asked.items():
-        if reason := who_has(port):
-            raise Refused(
-                f"Port {port}, asked for as --{name}-port, {reason}. Choose another, or leave the option away."
-            )
-        picker.reserve(port)
     if len(set(asked.values())) < len(asked):
         raise Refused("The same port was asked for twice.")
+    for name, port in asked.items():
+        if not picker.claim(port):
+            raise Refused(
+                f"Port {port}, asked for as --{name}-port, {who_has(port)}. Choose another, or leave the option away."
+            )
     preferred = {"control": PREFERRED_CONTROL_PORT}
     return Ports(
         **{

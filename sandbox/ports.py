@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import socket
 from contextlib import suppress
+from typing import Self
 
 LOOPBACK = "127.0.0.1"
-# Below the range from which the kernel takes ports for outgoing connections, with room for a second one 10000 above.
-_CHOICE = range(12000, 22000)
+# Below the range from which the kernel takes ports for outgoing connections. The second port that some servers open
+# 10000 above their first is still below the machines' ports.
+_CHOICE = range(10000, 15000)
 
 
 def is_free(port: int) -> bool:
@@ -16,11 +18,11 @@ def is_free(port: int) -> bool:
     return _trouble(port) is None
 
 
-def who_has(port: int) -> str | None:
-    """Why a server cannot listen on the port now, in words; None when it can."""
+def who_has(port: int) -> str:
+    """Why a server cannot listen on the port now, in words."""
     trouble = _trouble(port)
     if trouble is None:
-        return None
+        return "is taken by another cloud"
     if isinstance(trouble, PermissionError):
         return "is for administrators only"
     return f"is taken by {_listener(port) or 'a process of another user'}"
@@ -48,10 +50,20 @@ def _trouble(port: int) -> OSError | None:
 
 
 class PortPicker:
-    """Picks free ports, each once. They are only looked at, not held: the server that gets one binds it soon after."""
+    """Picks free ports, each once, and keeps other clouds from picking them until it is closed.
+
+    A picked port is free until the server that gets it binds it, a second later. So that no cloud that starts at the
+    same moment picks it too, each port stands for a name that only one process of the machine can own.
+    """
 
     def __init__(self) -> None:
-        self._picked: set[int] = set()
+        self._claims: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back(*self._claims)
 
     def pick(self, *preferred: int | None, companion: int = 0) -> int:
         """The first preferred port that is free, else any.
@@ -61,12 +73,25 @@ class PortPicker:
             companion: distance to a second port that the server opens by itself and that must be free too.
         """
         for port in [port for port in preferred if port] + random.sample(_CHOICE, k=200):
-            ports = {port, port + companion}
-            if not ports & self._picked and all(is_free(one) for one in ports):
-                self._picked |= ports
-                return port
+            if self.claim(port):
+                if not companion or self.claim(port + companion):
+                    return port
+                self._give_back(port)
         raise OSError(f"no free TCP port was found on {LOOPBACK} between {_CHOICE.start} and {_CHOICE.stop}")
 
-    def reserve(self, port: int) -> None:
-        """Keeps a port that somebody asked for by its number from being picked for something else."""
-        self._picked.add(port)
+    def claim(self, port: int) -> bool:
+        """Whether the port was free and is ours now."""
+        if not is_free(port):
+            return False
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0rekindle-port-{port}")  # not a file: the kernel forgets it with the process
+        except OSError:
+            name.close()
+            return False
+        self._claims[port] = name
+        return True
+
+    def _give_back(self, *ports: int) -> None:
+        for port in ports:
+            self._claims.pop(port).close()

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -72,8 +72,9 @@ class Supervisor:
                     ready()
                     self._watch(wake)
             except PartFailed as failure:
-                self._log(str(failure))
-                write_private(last_failure_file(self._state), f"{_now():%F %T}: {failure}\n")
+                with suppress(OSError):  # what was seen matters more than that it could not be noted
+                    self._log(str(failure))
+                    write_private(last_failure_file(self._state), f"{_now():%F %T}: {failure}\n")
                 raise
             finally:
                 self._stop()
@@ -139,11 +140,12 @@ class Supervisor:
                 )
 
     def _stop(self) -> None:
-        self._note("stopping")
+        with suppress(OSError):  # the disk is full, or somebody has removed the state directory
+            self._note("stopping")
         for running in self._running:
             running.stop()
         self._leases.clear()
-        _standing_file(self._state).unlink()
+        _standing_file(self._state).unlink(missing_ok=True)
 
     def _say(self, text: str) -> None:
         self._log(text)

@@ -36,10 +36,10 @@ class Store:
         self.secrets = self.state.secrets()
 
     def start(self) -> None:
-        picker = PortPicker()
-        ports = Ports(control=picker.pick(), market=picker.pick(), store=picker.pick())
+        with PortPicker() as picker:
+            ports = Ports(control=picker.pick(), market=picker.pick(), store=picker.pick())
+            self.inner = seaweed.InnerPorts.pick(picker, self.state.store)
         self.config = CloudConfig(cloud_id="test", ports=ports)
-        self.inner = seaweed.InnerPorts.pick(picker, self.state.store)
         command = seaweed.prepare(self.state, self.config, self.secrets, self.inner)
         (self.part,) = (p for p in parts_of(self.state, self.config, self.secrets, command) if p.name == "store")
         self.running = Running(self.part)

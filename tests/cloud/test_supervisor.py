@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -219,6 +220,19 @@ def test_two_clouds_live_side_by_side(cloud: CloudUnderTest, own_cloud: CloudUnd
     assert cloud.run("status").returncode == 0
 
 
+def test_clouds_that_start_at_the_same_moment_get_ports_of_their_own(tmp_path: Path) -> None:
+    clouds = [CloudUnderTest(tmp_path / str(number)) for number in range(3)]
+    try:
+        starts = [cloud.start("up", "--detach", "--lease", str(os.getpid())) for cloud in clouds]
+        said = [start.communicate(timeout=DEADLINE) for start in starts]
+        assert [start.returncode for start in starts] == [0] * 3, said
+        ports = [port for cloud in clouds for port in StateDir(cloud.state_dir).config().ports.model_dump().values()]
+        assert len(set(ports)) == 9
+    finally:
+        for cloud in clouds:
+            cloud.run("down")
+
+
 # ── breaking ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -340,6 +354,17 @@ def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(own_cloud: Cl
     assert "The marketplace has died" in own_cloud.run("status").stdout
     StateDir(own_cloud.state_dir).market_db.rmdir()
     own_cloud.up()
+
+
+def test_a_cloud_whose_directory_is_removed_can_still_be_stopped(own_cloud: CloudUnderTest) -> None:
+    with own_cloud.start("up") as foreground:
+        eventually("it is up", lambda: own_cloud.run("status").returncode == 0)
+        all_processes = processes(own_cloud)
+        shutil.rmtree(own_cloud.state_dir)
+        foreground.send_signal(signal.SIGINT)
+        _, err = foreground.communicate(timeout=DEADLINE)
+    assert "Traceback" not in err
+    assert all_gone(all_processes)
 
 
 def test_what_a_killed_supervisor_left_is_swept_up(own_cloud: CloudUnderTest) -> None:

@@ -160,27 +160,39 @@ def test_a_port_is_free_again_at_once_after_its_server_ended(taken: int) -> None
     deadline = time.monotonic() + DEADLINE
     while not is_free(port):
         assert time.monotonic() < deadline
-    assert who_has(port) is None
 
 
-def test_preferred_ports_win_when_they_are_free(taken: int) -> None:
-    free = PortPicker().pick()
-    picker = PortPicker()
+@pytest.fixture
+def picker() -> Iterator[PortPicker]:
+    with PortPicker() as opened:
+        yield opened
+
+
+def test_preferred_ports_win_when_they_are_free(picker: PortPicker, taken: int) -> None:
+    with PortPicker() as earlier:
+        free = earlier.pick()
     assert picker.pick(None, taken, free) == free
     assert picker.pick(free) != free, "nothing is picked twice"
 
 
-def test_a_port_with_a_companion_has_it_free_too(taken: int) -> None:
-    assert PortPicker().pick(taken - 10, companion=10) != taken - 10
-    picker = PortPicker()
+def test_two_that_pick_at_the_same_time_pick_differently(picker: PortPicker) -> None:
+    port = picker.pick(companion=10_000)
+    with PortPicker() as other:
+        assert other.pick(port) != port
+        assert other.pick(port + 10_000) != port + 10_000
+        assert not other.claim(port)
+    assert is_free(port)
+    assert who_has(port) == "is taken by another cloud"
+
+
+def test_a_port_with_a_companion_has_it_free_too(picker: PortPicker, taken: int) -> None:
+    assert picker.pick(taken - 10, companion=10) != taken - 10
+    assert picker.claim(taken - 10), "a port whose companion is taken was given back"
     picked = [picker.pick(companion=10_000) for _ in range(50)]
     both = picked + [port + 10_000 for port in picked]
     assert len(set(both)) == len(both)
     assert all(is_free(port) for port in both)
 
 
-def test_a_reserved_port_is_not_picked() -> None:
-    free = PortPicker().pick()
-    picker = PortPicker()
-    picker.reserve(free)
-    assert picker.pick(free) != free
+def test_a_taken_port_cannot_be_claimed(picker: PortPicker, taken: int) -> None:
+    assert not picker.claim(taken)
