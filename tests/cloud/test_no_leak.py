@@ -1,0 +1,271 @@
+"""However a run dies, no machine of it is left on the cloud 10 s later; and nothing of anybody else is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from rekindle.clearing import Cleared, Clearing, sweep
+from rekindle.dumont import DumontClient
+from rekindle.ledger import Ledger, State, label_prefix
+from rekindle.market import MarketClient
+from rekindle.settings import Settings
+from rekindle.waiting import wait_until
+from tests.cloud.doomed_run import RUN_ID
+from tests.cloud_under_test import CloudUnderTest
+
+LEFT_AFTER = 10.0
+PATIENCE = 60.0
+PREFIX = label_prefix(RUN_ID)
+
+
+class Doomed:
+    """A run in a process of its own, and the view of somebody who looks on."""
+
+    def __init__(self, cloud: CloudUnderTest, folder: Path) -> None:
+        self.folder = folder
+        self._cloud = cloud
+        settings = Settings.from_mapping(cloud.environment)
+        assert settings.vast_url
+        assert settings.vast_api_key
+        self.market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value())
+        self.dumont = DumontClient(
+            settings.dumont_api_url, settings.dumont_email, settings.dumont_password.get_secret_value()
+        )
+        self.ledger = Ledger(folder / "ledger.db", "the cloud under test")
+        self._process: subprocess.Popen[str] | None = None
+        self.guard = 0
+
+    def start(self, step: str) -> None:
+        with (self.folder / "errors").open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.cloud.doomed_run", step],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self._process.stdin
+        orders = {"environment": self._cloud.environment, "folder": str(self.folder)}
+        self._process.stdin.write(json.dumps(orders) + "\n")
+        self._process.stdin.flush()
+        self.guard = int(self.line().removeprefix("guard "))
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process
+        return self._process
+
+    def line(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline().strip()
+        assert line, (self.folder / "errors").read_text()
+        return line
+
+    def comes_there(self) -> None:
+        assert self.line() == "there"
+
+    def kill(self, signal_: int = signal.SIGKILL) -> None:
+        self.process.send_signal(signal_)
+
+    def dead(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def labels(self) -> list[str]:
+        return [row.label or "" for row in self.market.instances()]
+
+    def of_ours(self) -> list[str]:
+        return [label for label in self.labels() if label.startswith(PREFIX)]
+
+    def nothing_is_left(self) -> None:
+        wait_until("the machines of the dead run to be gone", self.of_ours, lambda left: not left, timeout=LEFT_AFTER)
+
+    def guard_has_ended(self) -> None:
+        wait_until("the guard to end", lambda: psutil.pid_exists(self.guard), lambda there: not there, timeout=PATIENCE)
+
+    def states(self) -> list[State]:
+        return [rent.state for rent in self.ledger.rents(RUN_ID)]
+
+    def sweep(self) -> Cleared:
+        return sweep(Clearing(self.dumont, self.market, self.ledger, lambda _: None), self.ledger)
+
+    def close(self) -> None:
+        if self._process:
+            self._process.kill()
+            with self._process:
+                pass
+        with contextlib.suppress(ProcessLookupError):
+            if self.guard:
+                os.kill(self.guard, signal.SIGKILL)
+        for row in self.market.instances():
+            self.market.destroy(row.id)
+        self.market.close()
+        self.dumont.close()
+
+
+@pytest.fixture
+def run(cloud: CloudUnderTest, tmp_path: Path) -> Iterator[Doomed]:
+    doomed = Doomed(cloud, tmp_path)
+    yield doomed
+    doomed.close()
+
+
+@pytest.fixture
+def put_fault(cloud: CloudUnderTest) -> Iterator[Callable[..., None]]:
+    """Puts a trouble on a part of the cloud, `VAST_URL` or `DUMONT_API_URL`; none is left."""
+    headers = {"Authorization": f"Bearer {cloud.environment['SANDBOX_CONTROL_TOKEN']}"}
+    with httpx2.Client(headers=headers, trust_env=False) as client:
+
+        def put(part: str, **fault: object) -> None:
+            url = f"{cloud.environment[part]}/_sandbox/faults"
+            client.post(url, json={"name": f"trouble{id(fault)}", **fault}).raise_for_status()
+
+        yield put
+        for part in ("VAST_URL", "DUMONT_API_URL"):
+            client.delete(f"{cloud.environment[part]}/_sandbox/faults").raise_for_status()
+
+
+def test_killed_after_the_intent(run: Doomed) -> None:
+    run.start("after the intent")
+    assert run.dead() == -signal.SIGKILL
+    assert run.states() == [State.INTENDED]
+    run.nothing_is_left()
+
+
+def test_killed_during_the_create_call(run: Doomed, put_fault: Callable[..., None]) -> None:
+    put_fault("VAST_URL", kind="delay", match="^PUT /api/v0/asks/", seconds=2)
+    run.start("during the create call")
+    assert run.dead() == -signal.SIGKILL
+    wait_until("the machine to come after its run's death", run.of_ours, bool, timeout=PATIENCE)
+    run.nothing_is_left()
+
+
+def test_killed_after_the_create_call(run: Doomed) -> None:
+    run.start("after the create call")
+    assert run.dead() == -signal.SIGKILL
+    run.nothing_is_left()
+
+
+def test_killed_while_it_boots(run: Doomed, put_fault: Callable[..., None]) -> None:
+    put_fault("VAST_URL", kind="machine", machine="boot_hangs")
+    run.start("while it boots")
+    run.comes_there()
+    run.kill()
+    run.nothing_is_left()
+    run.guard_has_ended()
+    assert run.states() == [State.DESTROYED]
+
+
+def test_killed_while_machines_run(run: Doomed) -> None:
+    run.start("with five machines")
+    run.comes_there()
+    run.kill()
+    assert len(run.of_ours()) == 5
+    run.nothing_is_left()
+    run.guard_has_ended()
+    assert run.states() == [State.DESTROYED] * 5
+
+
+def test_killed_during_destroy(run: Doomed, put_fault: Callable[..., None]) -> None:
+    put_fault("DUMONT_API_URL", kind="delay", match="^DELETE /api/v1/instances/", seconds=4)
+    run.start("during destroy")
+    assert run.dead() == -signal.SIGKILL
+    run.nothing_is_left()
+
+
+def test_interrupted_while_it_boots(run: Doomed, put_fault: Callable[..., None]) -> None:
+    put_fault("VAST_URL", kind="machine", machine="boot_hangs")
+    run.start("in the wait for its boot")
+    run.comes_there()
+    run.kill(signal.SIGINT)
+    assert run.dead() != 0
+    run.nothing_is_left()
+    run.guard_has_ended()
+    assert run.states() == [State.DESTROYED]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ended_by_a_signal_while_a_machine_runs(run: Doomed, ending: signal.Signals) -> None:
+    run.start("with a machine")
+    run.comes_there()
+    run.kill(ending)
+    assert run.dead() != 0
+    run.nothing_is_left()
+
+
+def test_the_guard_outlives_the_signals_of_a_terminal(run: Doomed) -> None:
+    run.start("with a machine")
+    run.comes_there()
+    assert os.getsid(run.guard) == run.guard
+    for ending in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        os.kill(run.guard, ending)
+    run.kill()
+    run.nothing_is_left()
+
+
+def test_a_product_that_refuses_everything_does_not_save_the_machine(
+    run: Doomed, put_fault: Callable[..., None]
+) -> None:
+    run.start("with a machine")
+    run.comes_there()
+    put_fault("DUMONT_API_URL", kind="answer", match="", status=503)
+    run.kill()
+    run.nothing_is_left()
+
+
+def test_a_storm_of_429_does_not_save_the_machine(run: Doomed, put_fault: Callable[..., None]) -> None:
+    run.start("with a machine")
+    run.comes_there()
+    for part in ("DUMONT_API_URL", "VAST_URL"):
+        put_fault(part, kind="answer", match="", status=429, times=5)
+    run.kill()
+    # The storm also meets the onlooker, whose client waits it out.
+    run.guard_has_ended()
+    assert run.of_ours() == []
+    assert run.states() == [State.DESTROYED]
+
+
+def test_the_next_run_destroys_what_is_left_when_the_guard_was_killed_too(run: Doomed) -> None:
+    strangers = ["rekindle-doomed2-1", "somebody else's"]
+    for offer, label in zip(run.dumont.offers(max_price=1), strangers, strict=False):
+        run.dumont.create_instance(offer.id, label, 20)
+    run.start("with a machine")
+    run.comes_there()
+    os.kill(run.guard, signal.SIGKILL)
+    run.kill()
+    run.dead()
+    assert len(run.of_ours()) == 1
+    assert [*run.sweep().destroyed.values()] == [f"{PREFIX}1"]
+    assert sorted(run.labels()) == strangers
+    assert run.sweep() == Cleared()
+
+
+def test_an_orderly_end_leaves_neither_machine_nor_guard(run: Doomed) -> None:
+    run.start("at an orderly end")
+    assert run.line() == "nothing was left"
+    assert run.dead() == 0
+    assert not psutil.pid_exists(run.guard)
+    assert run.states() == [State.DESTROYED]
+
+
+def test_no_credential_is_shown_by_the_guard(run: Doomed, cloud: CloudUnderTest) -> None:
+    run.start("with a machine")
+    run.comes_there()
+    guard = psutil.Process(run.guard)
+    shown = " ".join([*guard.cmdline(), *(f"{name}={value}" for name, value in guard.environ().items())])
+    run.kill()
+    run.guard_has_ended()
+    shown += (run.folder / "ledger.guard.log").read_text()
+    assert "destroyed" in shown
+    for name in ("DUMONT_PASSWORD", "VAST_API_KEY", "B2_APPLICATION_KEY", "RESTIC_PASSWORD"):
+        assert cloud.environment[name] not in shown
