@@ -19,7 +19,7 @@ from sandbox.hosts.jail import command
 from sandbox.hosts.spec import MachineSpec
 
 BOOT_WITHIN = 60.0  # seconds; a boot takes 0.2, and some more while fifty others boot
-PORTS = range(20000, 32000)  # below the kernel's own choice for outgoing connections, which could take one in between
+PORTS = range(25000, 32000)  # below the kernel's own choice for outgoing connections, which could take one in between
 
 
 class BootFailed(Exception):
@@ -106,7 +106,7 @@ class Host:
             BootFailed: it ended, or did not answer in time.
         """
         disk = self.disk(spec.id)
-        port = spec.port if _is_free(spec.port) else free_port()
+        port = spec.port if spec.port and _is_free(spec.port) else free_port()
         banner = f"rekindle-{secrets.token_hex(8)}"
         disk.prepare(spec, port, banner)
         with disk.console.open("ab") as console, disk.processes.open("wb") as info:

@@ -24,7 +24,7 @@ class MachineSpec:
     """One machine, as its renter ordered it."""
 
     id: int
-    port: int  # the SSH port on 127.0.0.1; another one is taken when it is not free
+    port: int | None = None  # the SSH port on 127.0.0.1; another one is taken when there is none, or it is not free
     gpu_name: str = ""
     num_gpus: int = 0
     gpu_memory_mb: int = 0  # of each GPU

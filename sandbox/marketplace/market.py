@@ -29,6 +29,7 @@ from sandbox.records import Records
 
 T = TypeVar("T")
 
+LEAST_BALANCE = 0.01  # USD without which nothing is rented out
 STOPPED = "Stopped; the disk is kept."
 ORDERED = "Waiting for the host to take the order up."
 HEARTBEAT = 1.0  # seconds; the bill is exact to this after a kill -9
@@ -137,7 +138,7 @@ class Market:
             raise Refused(404, "no_such_ask", f"Offer {offer_id} is not available: there is no such offer.")
         if offer_id in self._taken():
             raise Refused(400, "no_such_ask", f"Offer {offer_id} is not available: it has been rented meanwhile.")
-        if self.bill.balance <= 0:
+        if self.bill.balance < LEAST_BALANCE:
             raise Refused(400, "insufficient_credit", f"The balance of {self.bill.balance:.2f} USD is insufficient.")
         if not 0 < order.disk <= offer.disk_space:
             raise Refused(
