@@ -20,6 +20,7 @@ from rekindle.errors import Unknown
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 RULE = "=" * 70
+HEADLINE = ("files", "bytes", "objects", "witnesses")
 STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
 
 
@@ -151,12 +152,15 @@ class Report:
             Path(name).unlink(missing_ok=True)
 
     def headline(self) -> str:
-        """What the test found out, in one line."""
+        """What the test found out, in one line: seconds, what was checked, USD."""
         figures = [f"{self.elapsed():.1f} s"]
         figures += [
             f"{name.removesuffix('_sec').replace('_', ' ')} {value:.1f} s" for name, value in self._seconds_metrics()
         ]
-        figures += [f"{check.what} ({counts(check.counted)})" for check in self.checks]
+        most: dict[str, int] = {}
+        for check in self.checks:
+            most |= {name: max(count, most.get(name, 0)) for name, count in check.counted.items()}
+        figures += [f"checked {counts({name: most[name] for name in HEADLINE if name in most})}"] if most else []
         cost = self.cost.get("estimated_total_usd")
         return ", ".join([*figures, *([f"${cost:.4f}"] if isinstance(cost, float) else [])])
 

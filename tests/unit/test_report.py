@@ -85,6 +85,16 @@ def test_the_summary_tells_the_error_and_what_was_not_witnessed() -> None:
     assert "Result: ✗ One byte differs." in text
 
 
+def test_the_headline_tells_the_most_that_was_checked() -> None:
+    report = _report()
+    report.add_check("manifest taken", "SSH", files=1010, bytes=64_000_000)
+    report.add_check("snapshot is whole", "bucket", files=1009, objects=12, bytes=9)
+    report.metrics["wake_up_time_sec"] = 4.25
+    report.cost["estimated_total_usd"] = 0.00042
+    told = "wake up time 4.2 s, checked 1,010 files, 64,000,000 bytes, 12 objects, $0.0004"
+    assert report.headline() == f"{report.elapsed():.1f} s, {told}"
+
+
 def test_pictures_escape_what_they_show() -> None:
     picture = timeline([Step("<b>&", 0, 1, passed=False)], 2)
     assert "&lt;b&gt;&amp;" in picture
