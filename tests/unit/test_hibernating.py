@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from rekindle.errors import Mismatch
-from rekindle.hibernating import wait_until_hibernated, wait_until_begun
+from rekindle.hibernating import wait_until_begun, wait_until_hibernated
 from rekindle.waiting import Clock, Timeout
 
 

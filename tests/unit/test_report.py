@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from rekindle.errors import Unknown
 from rekindle.report import Report, Step
 from rekindle.timeline import checks_table, timeline

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import requests
 from pydantic import SecretStr
+
 from rekindle.sessions import HidingAdapter
 
 seen: list[str | None] = []
