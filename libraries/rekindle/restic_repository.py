@@ -191,7 +191,7 @@ class ResticRepository:
             except ForgedError:
                 continue
         raise Misconfigured(
-            f"The password opens none of the {counted(len(key_files), 'key')} of the repository {self._place()}: "
+            f"The password opens no key of the repository {self._place()} ({counted(len(key_files), 'key')} tried): "
             "check RESTIC_PASSWORD."
         )
 

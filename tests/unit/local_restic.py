@@ -1,8 +1,9 @@
-"""The real restic, on a repository in a directory."""
+"""The real restic, on a repository of the tests' own."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
@@ -11,20 +12,36 @@ PASSWORD = "correct horse"  # noqa: S105 - of a repository that lives for one te
 
 
 class LocalRestic:
-    """A repository in `folder/bucket/restic`, so that `folder/bucket` can stand in for a bucket."""
+    """A repository, by default in `folder/bucket/restic`, so that `folder/bucket` can stand in for a bucket.
 
-    def __init__(self, folder: Path, *init: str) -> None:
+    Args:
+        folder: keeps the password file too.
+        init: further arguments of `restic init`.
+        repository: where else it lies, as restic spells it.
+        environment: what restic needs to get there.
+    """
+
+    def __init__(
+        self, folder: Path, *init: str, repository: str | None = None, environment: dict[str, str] | None = None
+    ) -> None:
         self.bucket = folder / "bucket"
         self.repository = self.bucket / "restic"
-        self.password_file = folder / "password"
-        self.password_file.write_text(PASSWORD)
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **(environment or {})}
+        self._password_file = folder / "password"
+        self._password_file.write_text(PASSWORD)
+        self._options = ["--repo", repository or str(self.repository), "--password-file", str(self._password_file)]
         self.run("init", *init)
 
     def run(self, *arguments: str, cwd: Path | None = None, walls: Collection[str] = ()) -> str:
         """Runs restic, under the command `walls`, and returns what it printed; fails with its words."""
-        options = ["--repo", str(self.repository), "--password-file", str(self.password_file), "--no-cache", "--quiet"]
         done = subprocess.run(
-            [*walls, "restic", *options, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+            [*walls, "restic", *self._options, "--no-cache", "--quiet", *arguments],
+            cwd=cwd,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

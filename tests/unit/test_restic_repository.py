@@ -195,7 +195,7 @@ def test_a_wrong_password_opens_nothing(world: World) -> None:
     with pytest.raises(Misconfigured) as raised:
         world.open(password=OTHER)
     assert str(raised.value) == (
-        "The password opens none of the 1 key of the repository restic in bucket folder: check RESTIC_PASSWORD."
+        "The password opens no key of the repository restic in bucket folder (1 key tried): check RESTIC_PASSWORD."
     )
 
 
