@@ -41,7 +41,8 @@ def test_an_idle_machine_was_noticed() -> None:
 
 
 def test_a_machine_of_which_the_product_never_hears_is_told() -> None:
-    with pytest.raises(Timeout, match=r"Waited for Dumont Cloud to notice that machine 7 is idle and hibernate it: not so after 2\.0 s"):
+    said = r"Waited for Dumont Cloud to notice that machine 7 is idle and hibernate it: not so after 2\.0 s"
+    with pytest.raises(Timeout, match=said):
         wait_until_begun(Detector(), 7, 2, FakeTime().clock())
 
 
