@@ -117,9 +117,9 @@ def test_a_whole_snapshot_passes_and_is_counted(world: World) -> None:
     assert (result.witnesses, result.not_witnessed) == ((audit.OWN_READER,), (audit.RESTIC,))
 
 
-def test_only_what_the_snapshot_needs_is_read(world: World, data_packs: list[str]) -> None:
-    (world.workspace / "later").write_bytes(os.urandom(1000))
-    world.restic.backup(str(world.workspace))
+def test_only_what_the_snapshot_needs_is_read(world: World, data_packs: list[str], tmp_path: Path) -> None:
+    (tmp_path / "later").write_bytes(os.urandom(1000))
+    world.restic.backup(str(tmp_path))
     store = Recording(world.restic.bucket)
     world.audit(store)
     assert {key for key in store.read_keys if "/data/" in key} >= set(data_packs)

@@ -158,12 +158,12 @@ def test_counts_what_it_reads(world: World) -> None:
     assert (repository.objects_read, repository.bytes_read) == (2, size)
 
 
-def test_notices_that_the_index_was_written_anew(world: World) -> None:
+def test_notices_that_the_index_was_written_anew(world: World, tmp_path: Path) -> None:
     repository = world.open()
     repository.read_index()
     assert repository.index_is_current()
-    (world.root / "new").write_bytes(os.urandom(100))
-    world.restic.backup(str(world.root))
+    (tmp_path / "new").write_bytes(os.urandom(100))
+    world.restic.backup(str(tmp_path))
     assert not repository.index_is_current()
     repository.read_index()
     assert repository.index_is_current()
@@ -199,11 +199,12 @@ def test_a_wrong_password_opens_nothing(world: World) -> None:
     )
 
 
-def test_several_passwords_may_open_it(world: World, tmp_path: Path) -> None:
-    (tmp_path / "new").write_text(OTHER)
-    world.restic.run("key", "add", "--new-password-file", str(tmp_path / "new"))
+def test_several_passwords_may_open_it(world: World, damaged: Path) -> None:
+    new = damaged / "new password"
+    new.write_text(OTHER)
+    world.restic.run("key", "add", "--new-password-file", str(new), "--repo", str(damaged / "restic"))
     for password in (PASSWORD, OTHER):
-        assert world.open(password=password).snapshot(world.snapshot_id)
+        assert world.open(damaged, password).snapshot(world.snapshot_id)
 
 
 def test_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
