@@ -78,7 +78,6 @@ class Clearing:
         ledger: Ledger,
         say: Callable[[str], None],
         *,
-        patience: float = PATIENCE,
         clock: Clock | None = None,
     ) -> None:
         """`market` is None when the user has no key for it; `say` writes a line of the log.
@@ -90,11 +89,10 @@ class Clearing:
         self._witness = "the marketplace" if market else "Dumont Cloud"
         self._ledger = ledger
         self._say = say
-        self._patience = patience
         self._clock = clock or Clock()
         self._hanging: dict[tuple[str, str], threading.Thread] = {}
 
-    def clear(self, rents: Sequence[Rent], prefix: str | None = None) -> Cleared:
+    def clear(self, rents: Sequence[Rent], prefix: str | None = None, *, patience: float = PATIENCE) -> Cleared:
         """Destroys the machines of the rents, and every one whose label begins with the prefix; closes the rents.
 
         It ends when two listings of the witness, one after the other, show none of them, or when the patience does.
@@ -110,7 +108,7 @@ class Clearing:
             elapsed = self._clock.now() - begun
             if looks_in_vain >= 2 and elapsed >= quiet:
                 break
-            if elapsed >= self._patience:
+            if elapsed >= patience:
                 self._give_up(cleared, seen, rents)
                 break
             present = {id_: label for ours in lists.values() for id_, label in ours.items()}

@@ -15,6 +15,7 @@ It lives in a session of its own and ignores the signals of a terminal. It tells
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import select
@@ -114,7 +115,13 @@ class Guard:
         """
         if not self._process:
             return Cleared()
-        self.ensure_ready()  # one that has died is replaced: somebody must look
+        try:
+            self.ensure_ready()  # one that has died is replaced: somebody must look
+        except GuardNotReady as error:
+            raise Unknown(
+                f"The guard of run {self._run_id} had died, and no other could be started to see whether machines are "
+                f"left: {error}"
+            ) from error
         with self._lock:
             process = self._process
             assert process.stdin is not None  # noqa: S101 - it was asked for
@@ -196,7 +203,7 @@ class Guard:
             self._process = None
 
 
-def main() -> int:
+def main() -> None:
     """The guard's process."""
     # Only the end of the run ends the guard: not the terminal it was started in, not a signal to everybody.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
@@ -204,7 +211,7 @@ def main() -> int:
     # When memory runs out, others are to be killed first. Only root may wish for that.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("-500")
-    # Unbuffered: what is read is gone from the pipe, and the rest can still be waited for.
+    # Unbuffered, so that what was not yet read is still in the pipe and can be waited for.
     commands = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - standard input
     orders = Orders.model_validate_json(commands.readline())
 
@@ -214,59 +221,64 @@ def main() -> int:
             print(f"{moment} run {orders.run_id} guard {os.getpid()}: {text}", file=sys.stderr, flush=True)
 
     try:
-        # No retries inside of a call: the clearing looks again by itself, and faster.
-        dumont = DumontClient(orders.dumont_url, orders.dumont_email, orders.dumont_password, pauses=())
-        market = None
-        if orders.market_url and orders.market_key:
-            market = MarketClient(orders.market_url, orders.market_key, pauses=())
         ledger = Ledger(orders.ledger, orders.target)
-        clearing = Clearing(dumont, market, ledger, say)
-        run = _open_process(orders.run_pid, orders.run_process)
-        wait_until(
-            "the target to let the guard in",
-            lambda: [cloud.instances() for cloud in (dumont, market) if cloud],
-            bool,
-            timeout=START_TIMEOUT / 2,
-            tolerate=(Weather, Unknown),
-        )
+        clearing = _enter(orders, ledger, say)
     except RekindleError as error:
         say(f"not ready: {error}")
-        print(" ".join(str(error).split()), flush=True)
-        return 1
-    print(READY, flush=True)
+        _answer(" ".join(str(error).split()))
+        return
+    _answer(READY)
     say(f"watching over process {orders.run_pid}")
-    ready = select.select([commands.fileno(), run], [], [])[0] if run else []
-    done = commands.fileno() in ready and commands.readline().strip() == DONE.encode()
-    say("the run says that it is done" if done else "the run's process has ended without a word")
-    cleared = _clear(clearing, ledger, orders.run_id, say)
-    say(f"{cleared}")
-    if done:
-        print(json.dumps(asdict(cleared)), flush=True)
-    return 0
-
-
-def _clear(clearing: Clearing, ledger: Ledger, run_id: str, say: Callable[[str], None]) -> Cleared:
+    done = _wait_for_end(orders, commands)
+    say("the run says that it is done" if done else "the run has ended without a word")
     try:
-        rents = ledger.open_rents(run_id)
+        rents = ledger.open_rents(orders.run_id)
     except RekindleError as error:
         say(f"going by labels alone: {error}")
         rents = []
-    return clearing.clear(rents, label_prefix(run_id))
+    # After an orderly end all was proven gone already; a cloud that is down too is not waited for as long then.
+    patience = PATIENCE if rents or not done else PATIENCE / 6
+    cleared = clearing.clear(rents, label_prefix(orders.run_id), patience=patience)
+    say(str(cleared))
+    _answer(json.dumps(asdict(cleared)))
 
 
-def _open_process(pid: int, identity: str) -> int | None:
-    """Something that becomes readable when the process ends. None when it has ended already.
+def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Clearing:
+    """Logs in and lists once, as a proof that both can be done."""
+    # No retries inside of a call: the clearing looks again by itself, and faster.
+    dumont = DumontClient(orders.dumont_url, orders.dumont_email, orders.dumont_password, pauses=())
+    market = None
+    if orders.market_url and orders.market_key:
+        market = MarketClient(orders.market_url, orders.market_key, pauses=())
+    wait_until(
+        "the target to let the guard in",
+        lambda: [cloud.instances() for cloud in (dumont, market) if cloud],
+        bool,
+        timeout=START_TIMEOUT / 2,
+        tolerate=(Weather, Unknown),
+    )
+    return Clearing(dumont, market, ledger, say)
 
-    It is waited for beside the end of standard input, because a child that the run has forked may hold that open.
-    """
+
+def _answer(line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to read it
+        print(line, flush=True)
+
+
+def _wait_for_end(orders: Orders, commands: io.FileIO) -> bool:
+    """Sleeps until the run ends. Returns whether it said that it is done."""
+    # Not only its standard input is watched, because a child that the run has forked may hold that open.
     try:
-        handle = os.pidfd_open(pid)
+        process = os.pidfd_open(orders.run_pid)
     except ProcessLookupError:
-        return None
-    return handle if process_identity(pid) == identity else None
+        return False
+    if process_identity(orders.run_pid) != orders.run_process:
+        return False
+    ready, _, _ = select.select([commands.fileno(), process], [], [])
+    return commands.fileno() in ready and commands.readline().strip() == DONE.encode()
 
 
 if __name__ == "__main__":
+    main()
     # Threads may hang in calls that will never be answered: they must not keep this process.
-    sys.stdout.flush()
-    os._exit(main())
+    os._exit(0)

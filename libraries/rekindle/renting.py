@@ -30,6 +30,8 @@ READY_TIMEOUT = 600.0
 # How long a machine is looked for when the answer to its create call was lost.
 LOST_TIMEOUT = 30.0
 MIN_RELIABILITY = 0.95
+# What the product gives a machine that it rents by itself.
+PRODUCTS_DISK_GB = 100.0
 # From these no machine becomes ready any more.
 TERMINAL = frozenset({"exited", "error", "offline", "stopped", "paused"})
 
@@ -185,7 +187,7 @@ class Renter:
         *,
         what: str,
         max_price: float,
-        disk_gb: float = 0,
+        disk_gb: float = PRODUCTS_DISK_GB,
         minutes: float = MINUTES,
         ready_timeout: float = READY_TIMEOUT,
     ) -> RentedMachine:
@@ -196,7 +198,7 @@ class Renter:
             make: has the product do it; returns the new machine's id.
             what: the machine, as messages name it: "a machine to wake 29070001 on".
             max_price: USD an hour that the product was told not to exceed.
-            disk_gb: its disk.
+            disk_gb: its disk, at most; it is paid for beside the machine.
             minutes: as in `rent`.
             ready_timeout: as in `rent`.
 

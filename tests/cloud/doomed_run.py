@@ -93,6 +93,19 @@ def main() -> None:
         threading.Timer(1, lambda: print("there", flush=True)).start()
     elif step == "during destroy":
         dumont.destroy = during(dumont.destroy, 0.5)
+    elif step == "during the wake":
+        machine = renter.rent(max_price=1, disk_gb=20)
+        machine.machine.run("echo precious > /workspace/file")
+        dumont.hibernate(machine.id)
+        destroyer.prove_gone(machine)
+        print("there", flush=True)
+        renter.adopt(
+            machine.label,
+            lambda: int(dumont.wake(machine.id, 1).new_instance_id),
+            what="a machine to wake",
+            max_price=1,
+        )
+        wait_to_be_killed()
     machines = [renter.rent(max_price=1, disk_gb=20) for _ in range(5 if step == "with five machines" else 1)]
     if step == "during destroy":
         destroyer.destroy_and_prove(machines[0])

@@ -183,6 +183,17 @@ def test_killed_during_destroy(run: Doomed, put_fault: Callable[..., None]) -> N
     run.nothing_is_left()
 
 
+def test_killed_while_the_product_wakes_a_machine(run: Doomed, put_fault: Callable[..., None]) -> None:
+    run.start("during the wake")
+    run.comes_there()
+    put_fault("VAST_URL", kind="machine", machine="boot_hangs")
+    wait_until("the new machine to be rented", run.of_ours, bool, timeout=PATIENCE)
+    run.kill()
+    run.nothing_is_left()
+    run.guard_has_ended()
+    assert run.states() == [State.DESTROYED] * 2
+
+
 def test_interrupted_while_it_boots(run: Doomed, put_fault: Callable[..., None]) -> None:
     put_fault("VAST_URL", kind="machine", machine="boot_hangs")
     run.start("in the wait for its boot")

@@ -459,7 +459,7 @@ def test_a_wake_that_fails_and_leaves_its_machine_is_cleaned_up(house: House) ->
 
 
 def test_a_wake_over_its_price_is_a_defect(house: House) -> None:
-    with pytest.raises(Mismatch, match=re.escape("costs $0.9000/h, although at most $0.5000/h was agreed. It was")):
+    with pytest.raises(Mismatch, match=re.escape("costs $0.9000/h, although at most $0.5411/h was agreed. It was")):
         adopt(house, lambda: house.cloud.rent("rekindle-r0-3", 0.9))
     house.nothing_is_left()
 
