@@ -81,8 +81,13 @@ class Hibernations:
         instance = await self._machines.instance(instance_id)
         self._fleet.refuse_while_busy(instance_id)
         machine = self._fleet.get(instance_id) or self._fleet.add(TrackedMachine.of(instance))
-        # Shielded: a caller that hangs up does not stop it.
-        return await asyncio.shield(self._begin(machine, "asked for", only_while_idle=False))
+        task = self._begin(machine, "asked for", only_while_idle=False)
+        await asyncio.wait({task})  # a caller that hangs up does not stop it
+        if task.cancelled():
+            raise ApiError(
+                409, f"The hibernation of instance {instance_id} was stopped: the machine is being destroyed"
+            )
+        return task.result()
 
     async def cancel(self, instance_id: int) -> None:
         """Stops a hibernation that is under way, if one is. For the user who wants the machine gone instead."""

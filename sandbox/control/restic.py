@@ -321,7 +321,7 @@ class Restic:
     def _words(self, call: str, stderr: str) -> str:
         """The last lines of what restic said, without credentials."""
         lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("ControlSocket ")]
-        words = "\n".join(lines[-6:])
+        words = "\n".join(list(dict.fromkeys(lines))[-6:])
         for secret in (self._credentials.key_id, self._credentials.key, self._credentials.password):
             words = words.replace(secret, "<secret>")
         return f"restic {call}: {words}"
