@@ -130,8 +130,12 @@ class Destroyer:
         self._patience = patience
         self._clock = clock or Clock()
 
-    def destroy_and_prove(self, rented: RentedMachine) -> Proof:
+    def destroy_and_prove(self, rented: RentedMachine, *, patience: float | None = None) -> Proof:
         """Destroys the machine through Dumont Cloud and proves that it is gone.
+
+        Args:
+            rented: which one.
+            patience: seconds that it may take to vanish, when not those of this destroyer.
 
         Raises:
             Mismatch: it lives on, or its bill grows on. With a key for the market it was then destroyed there; the
@@ -147,19 +151,24 @@ class Destroyer:
             claim = f"Dumont Cloud did not destroy {rented} ({str(refusal).rstrip('.')})"
         else:
             claim = f"Dumont Cloud answered that {rented} {'was destroyed' if known else 'is unknown to it'}"
-        return self._prove(rented, claim, begun)
+        return self._prove(rented, claim, begun, patience)
 
-    def prove_gone(self, rented: RentedMachine) -> Proof:
+    def prove_gone(self, rented: RentedMachine, *, patience: float | None = None) -> Proof:
         """Proves that a machine which the product destroyed by itself (hibernation, failover) is gone.
+
+        Args:
+            rented, patience: as for `destroy_and_prove`.
 
         Raises:
             Mismatch, Unknown: as `destroy_and_prove`.
         """
-        return self._prove(rented, f"Dumont Cloud should have destroyed {rented} by itself", self._clock.now())
+        return self._prove(
+            rented, f"Dumont Cloud should have destroyed {rented} by itself", self._clock.now(), patience
+        )
 
-    def _prove(self, rented: RentedMachine, claim: str, begun: float) -> Proof:
+    def _prove(self, rented: RentedMachine, claim: str, begun: float, patience: float | None) -> Proof:
         observers = self._observers(rented)
-        if traces := self._wait_until_unseen(rented, observers):
+        if traces := self._wait_until_unseen(rented, observers, self._patience if patience is None else patience):
             raise self._rescue(rented, claim, traces)
         gone_at = self._clock.now()
         before = self._bill(rented)
@@ -173,7 +182,7 @@ class Destroyer:
         self._close(rented, str(proof), cost)
         return proof
 
-    def _wait_until_unseen(self, rented: RentedMachine, observers: Sequence[_Observer]) -> list[str]:
+    def _wait_until_unseen(self, rented: RentedMachine, observers: Sequence[_Observer], patience: float) -> list[str]:
         """Returns what was seen at the last look: nothing, when the machine is gone."""
         seen: list[str] = []
 
@@ -182,7 +191,7 @@ class Destroyer:
             return not seen
 
         with suppress(Timeout):
-            wait_until(f"{rented} to be gone", look, bool, timeout=self._patience, clock=self._clock)
+            wait_until(f"{rented} to be gone", look, bool, timeout=patience, clock=self._clock)
         return seen
 
     def _observers(self, rented: RentedMachine) -> list[_Observer]:
@@ -215,7 +224,7 @@ class Destroyer:
         begun = self._clock.now()
         try:
             self._market.destroy(rented.id)
-            left = self._wait_until_unseen(rented, self._observers(rented))
+            left = self._wait_until_unseen(rented, self._observers(rented), self._patience)
         except RekindleError as error:
             return Mismatch(f"{told} {by_hand} Rekindle tried that and failed: {error}")
         seconds = self._clock.now() - begun

@@ -129,6 +129,14 @@ def test_destroy_says_yes_and_hides_it(house: House) -> None:
     )
 
 
+def test_the_patience_can_be_set_for_one_machine(house: House) -> None:
+    house.cloud.dumont.on_destroy = lambda _: True
+    start = house.cloud.now
+    with pytest.raises(Mismatch, match="was destroyed, but Dumont Cloud still lists it"):
+        house.destroyer.destroy_and_prove(house.rented, patience=3)
+    assert house.cloud.now - start == pytest.approx(3)
+
+
 def test_destroy_only_stops_it(house: House) -> None:
     def stop(number: int) -> bool:
         house.cloud.contracts[number].status = "exited"
