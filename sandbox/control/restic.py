@@ -223,6 +223,11 @@ class Restic:
         if finished.code:
             raise self._failure("forget", finished)
 
+    async def remove_dead_locks(self) -> None:
+        """Removes the locks of backups that were cut off, so that others may lock the repository for themselves."""
+        async with self._alone():
+            await self._remove_dead_locks()
+
     async def _forget_incomplete(self, snapshot_id: str) -> None:
         try:
             await self.forget(snapshot_id)
@@ -282,7 +287,7 @@ class Restic:
         """Removes the locks of processes that are gone; True when no other lock is left.
 
         To be called alone: no machine works on the repository now, so a lock with another host's name than ours
-        was left by a machine that is gone. Ours and those of other programs on this host, restic judges itself.
+        was left behind by one. Ours, and those of other programs on this host, restic judges itself.
         """
         await self._run("unlock", "--no-cache")
         listed = await self._run("list", "locks", "--no-cache", "--no-lock")

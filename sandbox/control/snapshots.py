@@ -67,6 +67,7 @@ class Snapshots:
 
     async def _settle(self, unfinished: list[SnapshotRecord]) -> None:
         try:
+            await self._restic.remove_dead_locks()
             listed = await self._restic.snapshots()
         except ApiError:
             listed = []
