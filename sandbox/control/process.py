@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 LONGEST_LINE = 4 * 1024 * 1024  # bytes; restic prints paths of several files in one line of JSON
-GRACE = 5.0  # seconds that a program may take to end once its standard input was closed
+GRACE = 2.0  # seconds that a program may take to clean up when it is no longer wanted
 
 
 class Stopped(Exception):
@@ -65,43 +66,49 @@ async def run(
     )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - PIPE, above
     errors: list[bytes] = []
-
-    async def feed(stream: asyncio.StreamWriter) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # a program that ended early says why itself
-            stream.write(payload)
-            await stream.drain()
-            if not hold:
-                stream.close()
-
-    async def collect(stream: asyncio.StreamReader) -> bytes:
-        if line is None:
-            return await stream.read()
-        async for one in stream:
-            line(one)
-        return b""
-
-    async def listen(stream: asyncio.StreamReader) -> None:
-        async for one in stream:
-            errors.append(one)
-            if hopeless is not None and hopeless(one):
-                raise Stopped(b"".join(errors).decode(errors="replace"))
-
     try:
         async with asyncio.timeout(within), asyncio.TaskGroup() as group:
-            group.create_task(feed(process.stdin))
-            output = group.create_task(collect(process.stdout))
-            group.create_task(listen(process.stderr))
-    except ExceptionGroup as group_of_errors:
-        raise group_of_errors.exceptions[0] from None
+            group.create_task(_feed(process.stdin, payload, hold=hold))
+            output = group.create_task(_collect(process.stdout, line))
+            group.create_task(_listen(process.stderr, errors, hopeless))
+            group.create_task(process.wait())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
     finally:
-        await _end(process)
+        if process.returncode is None:
+            await _end(process, gently=hold)
     return Finished(process.returncode or 0, output.result(), b"".join(errors))
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Waits for the program; one that is still busy has its input closed, and is killed if that does not end it."""
-    if process.stdin is not None:
+async def _feed(stream: asyncio.StreamWriter, payload: bytes, *, hold: bool) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # a program that ended early says why itself
+        stream.write(payload)
+        await stream.drain()
+        if not hold:
+            stream.close()
+
+
+async def _collect(stream: asyncio.StreamReader, line: Callable[[bytes], None] | None) -> bytes:
+    if line is None:
+        return await stream.read()
+    async for one in stream:
+        line(one)
+    return b""
+
+
+async def _listen(stream: asyncio.StreamReader, errors: list[bytes], hopeless: Callable[[bytes], bool] | None) -> None:
+    async for one in stream:
+        errors.append(one)
+        if hopeless is not None and hopeless(one):
+            raise Stopped(b"".join(errors).decode(errors="replace"))
+
+
+async def _end(process: asyncio.subprocess.Process, *, gently: bool) -> None:
+    """Ends a program that is no longer wanted: by the end of its input if it listens for that, else by an interrupt."""
+    if gently and process.stdin is not None:
         process.stdin.close()
+    else:
+        process.send_signal(signal.SIGINT)
     try:
         async with asyncio.timeout(GRACE):
             await process.wait()

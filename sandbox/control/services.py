@@ -49,8 +49,8 @@ class Services:
             ),
             state.root / "control",
         )
-        door = Door(state.control_key, state.root / "known_hosts", config.cloud_id)
-        self.machines = Machines(self.market, door)
+        self.door = Door(state.control_key, state.root / "known_hosts", config.cloud_id)
+        self.machines = Machines(self.market, self.door)
         self.fleet = Fleet(self.records)
         self.history = History(self.records)
         self.snapshots = Snapshots(self.records, self.restic, self.machines, events)
@@ -98,4 +98,5 @@ class Services:
                 await self._background
         for service in (self.hibernations, self.wakes, self.snapshots, self.restic, self.market):
             await service.close()
+        self.door.close()
         self.records.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Door:
     """Knows how machines are entered."""
 
     def __init__(self, key: Path, known_hosts: Path, cloud_id: str) -> None:
+        self._sockets = _private_folder(cloud_id)
         settings = {
             "User": "root",
             "IdentityFile": key,
@@ -88,11 +90,15 @@ class Door:
             # A new connection costs 140 ms of handshake, a shared one 10 ms.
             "ControlMaster": "auto",
             "ControlPersist": CONNECTION_KEPT,
-            "ControlPath": f"{_private_folder(cloud_id)}/%k",
+            "ControlPath": f"{self._sockets}/%k",
             "LogLevel": "ERROR",
         }
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         self._options = ("-F", "/dev/null", "-T", *options)
+
+    def close(self) -> None:
+        """Forgets the shared connections. Each ends by itself: when its machine does, or a while after its last use."""
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     def machine(self, instance_id: int, host: str, port: int) -> Machine:
         own = ("-p", str(port), "-o", f"HostKeyAlias=instance-{instance_id}", "--", host)
