@@ -56,12 +56,52 @@ class ObjectStoreLibrary:
         try:
             seen = list(stranger.list(""))
         except Misconfigured as refusal:
-            tell(f"Bucket: a wrong key is refused ({str(refusal).partition('.')[0]})")
+            tell(f"Bucket: a wrong key is refused ({str(refusal).partition(': check')[0]})")
         else:
             raise Mismatch(
                 f"The bucket {settings.b2_bucket} opens with a wrong key and shows {len(seen)} objects: anybody can "
                 "read the snapshots. Look at its policy."
             )
+
+    @keyword
+    def list_bucket(self, prefix: str = "") -> list[str]:
+        """Returns the keys of all objects in the bucket, in order.
+
+        Args:
+            prefix: how they begin.
+        """
+        return [found.key for found in target.current().store.list(prefix)]
+
+    @keyword
+    def read_object(self, key: str) -> bytes:
+        """Returns the content of an object.
+
+        Args:
+            key: which one.
+
+        Raises:
+            AssertionError: it is missing.
+        """
+        return target.current().store.read(key)
+
+    @keyword
+    def write_object(self, key: str, content: bytes) -> None:
+        """Writes an object, over what may be there.
+
+        Args:
+            key: which one.
+            content: its bytes.
+        """
+        target.current().store.put(key, content)
+
+    @keyword
+    def delete_object(self, key: str) -> None:
+        """Removes an object from the bucket; one that is not there is fine.
+
+        Args:
+            key: which one.
+        """
+        target.current().store.delete(key)
 
     @keyword
     def snapshot_should_be_whole_in_bucket(self, snapshot_id: str, manifest: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from rekindle.errors import Mismatch, RekindleError
 from rekindle.rented import RentedMachine
 from rekindle.sessions import HidingAdapter
 from rekindle.timeline import table
+
+GONE_TIMEOUT = timedelta(seconds=30)
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -32,6 +35,7 @@ class ProvisioningLibrary:
         kind: target.Kind,
         budget_usd: float | None = None,
         declined: list[target.Witness] | None = None,
+        state_dir: target.StateDir | None = None,
     ) -> None:
         """Opens the cloud under test; does nothing when this run has opened it already.
 
@@ -41,11 +45,14 @@ class ProvisioningLibrary:
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
             declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
                 password). Reports then say "not witnessed".
+            state_dir: where the embedded cloud keeps everything, so that several can stand side by side; the default
+                one is kept between runs. `temporary` is a cloud for this process alone, removed when that ends.
 
         Raises:
-            AssertionError: a credential is missing, the budget is not set, or the API cannot be reached or entered.
+            AssertionError: a credential is missing, the budget is not set, the API cannot be reached or entered, or
+                another target is open.
         """
-        opened = target.open_target(kind, budget_usd=budget_usd, declined=declined or ())
+        opened = target.open_target(kind, budget_usd=budget_usd, declined=declined or (), state_dir=state_dir)
         for warning in opened.warnings:
             logger.warn(warning)
         built_in = BuiltIn()
@@ -127,29 +134,33 @@ class ProvisioningLibrary:
         tell(f"Host key: {machine.machine.host_key_fingerprint()}")
 
     @keyword
-    def destroy_machine(self, machine: RentedMachine) -> None:
+    def destroy_machine(self, machine: RentedMachine, timeout: timedelta = GONE_TIMEOUT) -> None:
         """Has the product destroy a machine, and proves that it is gone and bills no more.
 
         Args:
             machine: which one.
+            timeout: how long it may take until nobody sees it any more.
 
         Raises:
             AssertionError: it is still there although the product says otherwise; names every witness. It is then
                 destroyed at the market, where there is a key for it.
         """
-        _tell_proof(machine, target.current().destroyer.destroy_and_prove(machine))
+        destroyer = target.current().destroyer
+        _tell_proof(machine, destroyer.destroy_and_prove(machine, patience=timeout.total_seconds()))
 
     @keyword
-    def machine_should_be_gone(self, machine: RentedMachine) -> None:
+    def machine_should_be_gone(self, machine: RentedMachine, timeout: timedelta = GONE_TIMEOUT) -> None:
         """Proves that a machine which the product destroyed by itself is gone and bills no more.
 
         Args:
             machine: which one.
+            timeout: how long it may take until nobody sees it any more.
 
         Raises:
             AssertionError: it is still there; names every witness.
         """
-        _tell_proof(machine, target.current().destroyer.prove_gone(machine))
+        destroyer = target.current().destroyer
+        _tell_proof(machine, destroyer.prove_gone(machine, patience=timeout.total_seconds()))
 
     @keyword
     def destroy_all_machines_and_prove_it(self) -> None:
@@ -161,9 +172,11 @@ class ProvisioningLibrary:
         opened = target.current()
         left = [machine for machine in opened.machines.values() if not machine.gone]
         failures: list[str] = []
-        for machine in left:
+        with ThreadPoolExecutor(max(len(left), 1)) as pool:
+            proofs = [pool.submit(opened.destroyer.destroy_and_prove, machine) for machine in left]
+        for machine, proof in zip(left, proofs, strict=True):
             try:
-                _tell_proof(machine, opened.destroyer.destroy_and_prove(machine))
+                _tell_proof(machine, proof.result())
             except RekindleError as failure:
                 failures.append(str(failure))
         if failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from robot.api.deco import keyword, library
@@ -20,9 +21,39 @@ class SandboxLibrary:
     """
 
     @keyword
+    def start_sandbox(self) -> None:
+        """Starts the embedded cloud again after [Stop Sandbox] or [Kill Part]. Its machines boot again."""
+        _cloud().up_again()
+
+    @keyword
     def stop_sandbox(self) -> None:
         """Stops the embedded cloud at once; its state is kept. Without this it stops some seconds after the run."""
         _cloud().down()
+
+    @keyword
+    def open_sandbox_as_live_target(
+        self,
+        budget_usd: float | None = None,
+        declined: list[target.Witness] | None = None,
+        state_dir: target.StateDir | None = None,
+        **variables: str,
+    ) -> None:
+        """Opens the embedded cloud by the variables of a live target: what a suite does on live can be tried for free.
+
+        Args:
+            budget_usd: as for [Open Target].
+            declined: as for [Open Target].
+            state_dir: as for [Open Target].
+            variables: what the user has set otherwise, such as `B2_BUCKET=another`; an empty one is not set.
+
+        Raises:
+            AssertionError: as [Open Target] on live; also when a target is open already.
+        """
+        cloud = target.embedded_cloud(state_dir)
+        cloud.up()
+        environment = cloud.environment | variables
+        opened = target.open_target("live", budget_usd=budget_usd, declined=declined or (), environment=environment)
+        tell(f"Target: live at {opened.settings.dumont_api_url}")
 
     @keyword
     def sandbox_status(self) -> str:
@@ -38,6 +69,22 @@ class SandboxLibrary:
         """
         _cloud().kill(part)
         tell(f"Killed: the {part} of the embedded cloud")
+
+    @keyword
+    def kill_part_when_bucket_grows(
+        self, part: Literal["store", "marketplace", "control"], prefix: str = "restic/data/"
+    ) -> None:
+        """Returns at once, and kills a part as soon as a new object is in the bucket: in the middle of a snapshot.
+
+        [Mend Sandbox] calls it off.
+
+        Args:
+            part: which one.
+            prefix: how the keys of the objects begin that count.
+        """
+        store = target.current().store
+        before = len(store.list(prefix))
+        _cloud().kill_when(part, lambda: len(store.list(prefix)) > before)
 
     @keyword
     def break_answers(
@@ -61,6 +108,19 @@ class SandboxLibrary:
         _cloud().add_fault(part, fault | ({"times": times} if times else {}))
 
     @keyword
+    def delay_answers(self, part: Literal["control", "market"], match: str, duration: timedelta) -> None:
+        """Makes a part wait before it looks at some requests, until [Mend Sandbox].
+
+        Args:
+            part: which one.
+            match: regular expression, searched in `METHOD /path`.
+            duration: how long.
+        """
+        _cloud().add_fault(
+            part, {"name": "delay", "kind": "delay", "match": match, "seconds": duration.total_seconds()}
+        )
+
+    @keyword
     def break_new_machines(
         self, trouble: Literal["boot_hangs", "ssh_refused", "no_restic", "small_disk"], megabytes: int = 0
     ) -> None:
@@ -76,8 +136,8 @@ class SandboxLibrary:
 
     @keyword
     def mend_sandbox(self) -> None:
-        """Removes every fault."""
-        _cloud().remove_faults()
+        """Removes every fault, and calls off what was to be killed."""
+        _cloud().mend()
 
 
 def _cloud() -> EmbeddedCloud:

@@ -7,7 +7,7 @@ from robot.api.deco import keyword, library
 
 from console import tell
 from rekindle import report
-from rekindle.files import create_test_files
+from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.hibernation import Hibernation
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.poison import poison
@@ -27,20 +27,25 @@ class WorkspaceLibrary:
     """
 
     @keyword
-    def create_test_files(self, machine: RentedMachine, root: str) -> None:
+    def create_test_files(
+        self, machine: RentedMachine, root: str, small_files: int = 1000, large_bytes: int = 64_000_000
+    ) -> None:
         """Fills a directory with files that are hard to lose unnoticed.
 
-        Five text files, an empty file, an empty directory, a link, an odd name, 1 000 small files, and one of 64 MB
-        that does not compress. All contents are new in every run, so that an old snapshot cannot pass for a new one.
+        Five text files, an empty file, an empty directory, a link, odd names, many small files, and a large one that
+        does not compress. All contents are new in every run, so that an old snapshot cannot pass for a new one.
 
         Args:
             machine: where to.
             root: an existing directory, such as `/workspace`.
+            small_files: how many of them.
+            large_bytes: size of the large one.
 
         Raises:
             AssertionError: the directory is missing, or the machine's disk is full.
         """
-        created = create_test_files(machine.machine, root, nonce=f"{machine.label}")
+        plan = WorkspacePlan(small_files=small_files, large_bytes=large_bytes)
+        created = create_test_files(machine.machine, root, machine.label, plan)
         for file in created[:NAMED]:
             tell(f"Created: {file.path} ({file.size:,} bytes, MD5: {file.md5[:8]}…)")
         rest = created[NAMED:]
@@ -65,6 +70,23 @@ class WorkspaceLibrary:
         tell(f"Manifest: {manifest.summary()}")
         report.current().add_check("manifest taken", WITNESS, files=manifest.files, bytes=manifest.bytes)
         return manifest
+
+    @keyword
+    def run_on_machine(self, machine: RentedMachine, script: str, *arguments: str) -> str:
+        """Runs a bash script on a machine, over the connection whose host key is pinned.
+
+        Args:
+            machine: where.
+            script: its text.
+            arguments: reach it as `"$1"`, `"$2"`, …, whatever characters they hold.
+
+        Returns:
+            What it wrote to standard output, without the last line end.
+
+        Raises:
+            AssertionError: it failed; with its exit code and what it wrote to standard error.
+        """
+        return machine.machine.run(script, *arguments).text
 
     @keyword
     def poison_workspace(self, machine: RentedMachine, hibernation: Hibernation) -> None:

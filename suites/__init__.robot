@@ -3,6 +3,6 @@ Documentation     Does the cloud hibernate, wake and fail over without losing a 
 
 Resource          ../resources/target.resource
 
-Suite Setup       Open Target    ${TARGET}    budget_usd=${BUDGET_USD}    declined=${DECLINED_WITNESSES}
+Suite Setup       Open The Target
 Suite Teardown    Close Target
 Test Timeout      30 minutes

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import httpx2
 
 from rekindle.errors import Misconfigured, RekindleError
 from rekindle.settings import Settings
+from rekindle.waiting import wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PARTS = {"control": "DUMONT_API_URL", "market": "VAST_URL"}
+WATCH = 60.0  # seconds that a part waits to be killed
 
 
 class CloudDown(RekindleError):
@@ -29,8 +33,11 @@ class EmbeddedCloud:
     """One embedded cloud, by its state directory. Knows of it only what its command line tells everybody."""
 
     def __init__(self, state_dir: Path | None = None) -> None:
+        """Starts nothing. `state_dir` is the default one of the command line when None."""
+        self._state_dir = state_dir
         self._options = ["--state-dir", str(state_dir)] if state_dir else []
         self._environment: dict[str, str] = {}
+        self._called_off = threading.Event()
 
     def up(self, *, profile: str | None = None, lease: int | None = None) -> Settings:
         """Starts the cloud, or joins the one that runs, and returns its addresses and credentials.
@@ -49,38 +56,98 @@ class EmbeddedCloud:
         self._environment = json.loads(self._call("env", "--json", *self._options))
         return Settings.from_mapping(self._environment)
 
+    def up_again(self) -> None:
+        """Starts the cloud after it has stopped or died. Its machines boot again.
+
+        Raises:
+            CloudDown: it did not come up, or has other addresses now, because its ports were taken meanwhile.
+        """
+        before = self.environment
+        self.up()
+        moved = sorted(name for name, value in self._environment.items() if before.get(name) != value)
+        if moved:
+            raise CloudDown(
+                f"The embedded cloud came up with another {', '.join(moved)} than before, because its ports were taken "
+                "meanwhile: close the target and open it again."
+            )
+
     @property
-    def control_token(self) -> str:
-        """Opens the control API, through which the cloud is broken and mended.
+    def environment(self) -> dict[str, str]:
+        """Its addresses and credentials, under the names that a live target reads.
 
         Raises:
             CloudDown: this run has not started it.
         """
         if not self._environment:
             raise CloudDown("The embedded cloud has not been started by this run: call `Open Target` first.")
-        return self._environment["SANDBOX_CONTROL_TOKEN"]
+        return self._environment
+
+    @property
+    def control_token(self) -> str:
+        """Opens the control API, through which the cloud is broken and mended. Raises CloudDown as `environment`."""
+        return self.environment["SANDBOX_CONTROL_TOKEN"]
 
     def down(self) -> None:
         """Stops the cloud; its state is kept."""
         self._call("down", *self._options)
 
+    def remove(self) -> None:
+        """Stops the cloud and forgets everything of it; a state directory of its own is removed."""
+        self.down()
+        self._call("reset", *self._options)
+        if self._state_dir:
+            self._state_dir.rmdir()
+
     def status(self) -> str:
         """What the cloud says of its parts, machines and bill."""
         return self._run("status", *self._options).stdout
 
-    def kill(self, part: str) -> None:
-        """Kills the process of a part with SIGKILL, as a crash does. It is the one that `status` names."""
-        found = re.search(rf"^\s*{re.escape(part)}\s.*\bprocess (\d+)", self.status(), re.MULTILINE)
+    def process_of(self, part: str) -> int:
+        """The number of the process that runs a part, as `status` names it.
+
+        Raises:
+            CloudDown: there is none.
+        """
+        status = self.status()
+        found = re.search(rf"^\s*{re.escape(part)}\s.*\bprocess (\d+)", status, re.MULTILINE)
         if not found:
-            raise CloudDown(f"The embedded cloud has no running part {part!r}:\n{self.status()}")
-        os.kill(int(found[1]), signal.SIGKILL)
+            raise CloudDown(f"The embedded cloud has no running part {part!r}:\n{status}")
+        return int(found[1])
+
+    def kill(self, part: str) -> None:
+        """Kills the process of a part with SIGKILL, as a crash does."""
+        os.kill(self.process_of(part), signal.SIGKILL)
+
+    def kill_when(self, part: str, due: Callable[[], bool]) -> None:
+        """Returns at once, and kills a part as soon as something has happened, unless `mend` is called before.
+
+        Args:
+            part: which one.
+            due: looks whether it has happened. An error of its own ends the watch.
+        """
+        process = os.pidfd_open(self.process_of(part))
+        called_off = self._called_off
+
+        def watch() -> None:
+            with suppress(RekindleError, ProcessLookupError):
+                wait_until(
+                    f"the moment to kill the {part}", lambda: called_off.is_set() or due(), bool,
+                    timeout=WATCH, floor=0.01,
+                )  # fmt: skip
+                if not called_off.is_set():
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            os.close(process)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def add_fault(self, part: str, fault: Mapping[str, Any]) -> None:
         """Breaks a part in one named way (see `sandbox/faults.py`) until the fault is removed."""
         self._ask(part, "POST", "/_sandbox/faults", dict(fault))
 
-    def remove_faults(self) -> None:
-        """Removes every fault from every part."""
+    def mend(self) -> None:
+        """Removes every fault from every part, and calls off what was to be killed."""
+        self._called_off.set()
+        self._called_off = threading.Event()
         for part in PARTS:
             self._ask(part, "DELETE", "/_sandbox/faults")
 

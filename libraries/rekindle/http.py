@@ -287,7 +287,7 @@ def _envelope_text(envelope: Json) -> str:
 
 def _words(error: httpx2.RequestError) -> str:
     """The operating system's words without its number: "Connection refused"."""
-    text = str(error) or type(error).__name__
+    text = str(error).rstrip(".") or type(error).__name__
     _, found, rest = text.partition("] ")
     return (rest if found and text.startswith("[Errno") else text).lower()
 

@@ -93,7 +93,7 @@ class ObjectStore:
 
     def where(self, key: str) -> str:
         """An object's place in words, for messages."""
-        return f"{key} in bucket {self.bucket}"
+        return f"{key} in bucket {self.bucket}" if key else f"bucket {self.bucket}"
 
     def list(self, prefix: str) -> list[StoredObject]:
         """Every object whose key begins with `prefix`, from all pages, in the order of the keys."""
@@ -166,9 +166,11 @@ class ObjectStore:
                 f"There is no bucket {self.bucket} at {self.endpoint}: check B2_BUCKET and B2_ENDPOINT."
             )
         if code in _KEYS_REFUSED:
+            # Keys that are limited to one bucket are told no more than this of one that does not exist.
+            bucket = "B2_BUCKET, " if code == "AccessDenied" else ""
             return Misconfigured(
                 f"The object store at {self.endpoint} refused our keys for bucket {self.bucket} ({code}): check "
-                f"B2_KEY_ID and B2_APPLICATION_KEY, and that they may {verb} {key}."
+                f"{bucket}B2_KEY_ID and B2_APPLICATION_KEY, and that they may {verb} {key}."
             )
         return Unknown(
             f"The object store at {self.endpoint} answered {status} {code} at {verb} {self.where(key)}: "

@@ -206,6 +206,11 @@ class Renter:
             Mismatch: the product failed and left a machine rented (it is destroyed then), or rented too dear a one.
             Weather, Misconfigured, AmbiguousCreate: as `rent`; and whatever `make` raises.
         """
+        # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
+        if not any(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price)):
+            raise Weather(
+                f"No GPU offers available under ${max_price:.2f}/h for {what}. Wait some minutes or raise MAX_PRICE."
+            )
         wish = _Wish(what, label, None, max_price, disk_gb, minutes, gpu_name="")
         return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
 
@@ -263,7 +268,9 @@ class Renter:
             if not lost:
                 self._ledger.never_created(intent, str(error))
                 self._budget.settle(reservation, 0)
-                raise self._explained(error, wish.label) from error
+                if isinstance(error, AmbiguousCreate):
+                    raise self._explained(error, wish.label) from error
+                raise
             if len(lost) > 1 or not keep_lost:
                 raise self._cleared(wish, lost, error) from error
             machine = lost[0]
@@ -295,9 +302,7 @@ class Renter:
         except Timeout:
             return []
 
-    def _explained(self, error: RekindleError, label: str) -> RekindleError:
-        if not isinstance(error, AmbiguousCreate):
-            return error
+    def _explained(self, error: AmbiguousCreate, label: str) -> AmbiguousCreate:
         listings = "Dumont Cloud and the marketplace" if self._market else "Dumont Cloud"
         return AmbiguousCreate(
             f"{error} In {LOST_TIMEOUT:g} s no machine labelled {label} appeared in the listings of {listings}, "

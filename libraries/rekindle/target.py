@@ -5,12 +5,15 @@ A process opens one target, and the keyword libraries share it.
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -20,7 +23,7 @@ from rekindle.clearing import Clearing, sweep
 from rekindle.destruction import Destroyer
 from rekindle.dumont import DumontClient
 from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
-from rekindle.errors import Misconfigured
+from rekindle.errors import Misconfigured, RekindleError
 from rekindle.guard import Guard
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
@@ -31,6 +34,7 @@ from rekindle.settings import Settings
 
 Kind = Literal["sandbox", "live"]
 Witness = Literal["market", "restic"]
+StateDir = Literal["temporary"] | Path
 
 STATE_DIR = PROJECT_DIR / ".rekindle"
 ENV_FILE = PROJECT_DIR / ".env"
@@ -40,27 +44,52 @@ REPOSITORY_SETTINGS = ("restic_repository", "restic_password")
 MARKET_SETTINGS = ("vast_url", "vast_api_key")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which cloud is the target.
+
+    Attributes:
+        kind: `sandbox` starts the embedded cloud, or joins it; `live` reads the environment and `.env`.
+        budget_usd: the most that this run may spend, USD.
+        declined: witnesses that the user cannot give.
+        state_dir: where the embedded cloud keeps everything, so that several can stand side by side; its own default
+            when None. A `temporary` one belongs to this process, and is removed when that ends.
+        environment: the variables of a live target, instead of those of the environment and `.env`.
+    """
+
+    kind: Kind
+    budget_usd: float | None
+    declined: frozenset[Witness] = frozenset()
+    state_dir: StateDir | None = None
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        told = {
+            "BUDGET_USD": self.budget_usd,
+            "STATE_DIR": self.state_dir,
+            "declined": ", ".join(sorted(self.declined)),
+        }
+        details = ", ".join(f"{name} {value}" for name, value in told.items() if value not in {None, ""})
+        return f"{self.kind} ({details})"
+
+
 @dataclass
 class Target:
     """A cloud under test, entered with the user's credentials.
 
     Attributes:
-        kind: `sandbox` or `live`.
+        choice: what was asked for.
         run_id: names this run; every machine's label carries it.
         settings: addresses and credentials.
-        declined: witnesses that the user cannot give: the `market`, or the program `restic` on this side.
-        embedded: the way to the embedded cloud's switches; nothing that a test concludes from.
         market: None when it is declined as a witness.
         machines: what this run has rented, by id; those that are gone too.
         warnings: what the user should know although nothing failed.
         folder: private files of this run, removed with it.
     """
 
-    kind: Kind
+    choice: Choice
     run_id: str
     settings: Settings
-    declined: frozenset[Witness]
-    embedded: EmbeddedCloud
     dumont: DumontClient
     market: MarketClient | None
     store: ObjectStore
@@ -70,6 +99,25 @@ class Target:
     warnings: list[str]
     folder: Path
     machines: dict[int, RentedMachine] = field(default_factory=dict)
+    _embedded: EmbeddedCloud | None = None
+
+    @property
+    def embedded(self) -> EmbeddedCloud:
+        """The way to the embedded cloud's switches; nothing that a test concludes from.
+
+        Raises:
+            Misconfigured: the target is a live one.
+        """
+        if self._embedded is None:
+            raise Misconfigured(
+                "A live target has no switches: only the embedded cloud (TARGET:sandbox) can be broken."
+            )
+        return self._embedded
+
+    @property
+    def declined(self) -> frozenset[Witness]:
+        """Witnesses that the user cannot give: the `market`, or the program `restic` on this side."""
+        return self.choice.declined
 
     @property
     def repository_prefix(self) -> str:
@@ -109,25 +157,54 @@ def current() -> Target:
     return _Opened.target
 
 
-def open_target(kind: Kind, *, budget_usd: float | None, declined: Collection[Witness] = ()) -> Target:
-    """Opens the target, or returns the one that this process has opened.
+def open_target(
+    kind: Kind,
+    *,
+    budget_usd: float | None,
+    declined: Collection[Witness] = (),
+    state_dir: StateDir | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Target:
+    """Opens the target, or returns it when this process has opened it already.
 
     Machines that earlier, dead runs have left on it are destroyed first.
 
     Args:
-        kind: `sandbox` starts the embedded cloud, or joins it; `live` reads the environment and `.env`.
-        budget_usd: the most that this run may spend, USD.
-        declined: witnesses that the user cannot give.
+        kind, budget_usd, declined, state_dir, environment: as in `Choice`.
 
     Raises:
-        Misconfigured: a credential or the budget is missing or wrong, or the API cannot be reached or entered.
+        Misconfigured: a credential or the budget is missing or wrong, the API cannot be reached or entered, or another
+            target is open.
         CloudDown: the embedded cloud does not start.
     """
+    choice = Choice(kind, budget_usd, frozenset(declined), state_dir, environment)
     if _Opened.target is None:
-        _Opened.target = _open(kind, budget_usd, frozenset(declined))
-    elif _Opened.target.kind != kind:
-        raise Misconfigured(f"This run has opened the target {_Opened.target.kind}; it cannot also open {kind}.")
+        _Opened.target = _open(choice)
+    elif _Opened.target.choice != choice:
+        raise Misconfigured(
+            f"The target {_Opened.target.choice} is open, and a process has one at a time: `Close Target` must come "
+            f"before the target {choice} is opened."
+        )
     return _Opened.target
+
+
+def embedded_cloud(state_dir: StateDir | None) -> EmbeddedCloud:
+    """The embedded cloud of a state directory; it may be down."""
+    return _temporary_cloud() if state_dir == "temporary" else EmbeddedCloud(state_dir)
+
+
+@cache
+def _temporary_cloud() -> EmbeddedCloud:
+    cloud = EmbeddedCloud(Path(tempfile.mkdtemp(prefix="rekindle-cloud-")))
+    atexit.register(_remove, cloud)
+    return cloud
+
+
+def _remove(cloud: EmbeddedCloud) -> None:
+    """At the end of the process: the guard first, which could not settle anything on a cloud that is gone."""
+    with suppress(RekindleError):
+        close()
+    cloud.remove()
 
 
 def close() -> None:
@@ -151,33 +228,41 @@ def close() -> None:
         shutil.rmtree(target.folder, ignore_errors=True)
 
 
-def _open(kind: Kind, budget_usd: float | None, declined: frozenset[Witness]) -> Target:
-    if budget_usd is None:
+def _open(choice: Choice) -> Target:
+    if choice.budget_usd is None:
         raise Misconfigured(
             "BUDGET_USD is not set, so nothing that costs money is started. Say how much this run may spend at most: "
             "--variable BUDGET_USD:3"
         )
-    embedded = EmbeddedCloud()
-    settings = embedded.up() if kind == "sandbox" else Settings.from_environment(ENV_FILE)
-    settings.require(*REPOSITORY_SETTINGS, *(() if "market" in declined else MARKET_SETTINGS))
+    embedded = embedded_cloud(choice.state_dir) if choice.kind == "sandbox" else None
+    if embedded:
+        settings = embedded.up()
+    elif choice.state_dir:
+        raise Misconfigured(
+            f"STATE_DIR ({choice.state_dir}) is a directory of the embedded cloud: it goes with TARGET:sandbox only."
+        )
+    elif choice.environment is None:
+        settings = Settings.from_environment(ENV_FILE)
+    else:
+        settings = Settings.from_mapping(choice.environment)
+    settings.require(*REPOSITORY_SETTINGS, *(() if "market" in choice.declined else MARKET_SETTINGS))
     dumont = DumontClient(settings.dumont_api_url, settings.dumont_email, settings.dumont_password.get_secret_value())
     dumont.login()
     market = None
-    if "market" not in declined and settings.vast_url and settings.vast_api_key:
+    if "market" not in choice.declined and settings.vast_url and settings.vast_api_key:
         market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value())
     run_id = f"{time.strftime('%m%d%H%M%S')}-{secrets.token_hex(3)}"
     ledger = Ledger(STATE_DIR / "ledger.db", target=settings.dumont_api_url)
     swept = sweep(Clearing(dumont, market, ledger, lambda _: None), ledger)
-    budget = Budget(budget_usd)
+    budget = Budget(choice.budget_usd)
     guard = Guard(settings, ledger, run_id)
     destroyer = Destroyer(dumont, market, ledger, budget)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
     return Target(
-        kind=kind,
+        choice=choice,
         run_id=run_id,
         settings=settings,
-        declined=declined,
-        embedded=embedded,
+        _embedded=embedded,
         dumont=dumont,
         market=market,
         store=ObjectStore(

@@ -3,7 +3,7 @@ Documentation     A machine that falls idle becomes a snapshot, whole in the buc
 
 Resource          ../../resources/hibernation.resource
 
-Suite Setup       Open Hibernation Target
+Suite Setup       Open The Target
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 
@@ -27,7 +27,7 @@ Machine Is Hibernated Step By Step
         Snapshot Into Bucket    ${machine}    ${manifest}
     END
     GROUP    [5/5] Destroy
-        Destroy Machine    ${machine}
+        Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
     END
 
 Idle Machine Is Hibernated By The Product
@@ -47,5 +47,5 @@ Idle Machine Is Hibernated By The Product
         Wait For Its Own Hibernation    ${machine}    ${manifest}
     END
     GROUP    [5/5] Destroy
-        Machine Should Be Gone    ${machine}
+        Machine Should Be Gone    ${machine}    timeout=${GONE_TIMEOUT}
     END

@@ -3,7 +3,7 @@ Documentation     What was hibernated, today or on another day, wakes on another
 
 Resource          ../../resources/hibernation.resource
 
-Suite Setup       Open Hibernation Target
+Suite Setup       Open The Target
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 
@@ -31,7 +31,7 @@ Hibernated Machine Wakes Step By Step
         Record Wake Up Time    provision    restore
     END
     GROUP    [5/5] Destroy
-        Destroy Machine    ${machine}
+        Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
         Forget Hibernation    ${hibernation}
     END
 
@@ -51,6 +51,6 @@ Hibernated Machine Is Woken By The Product
         Record Wake Up Time    wake
     END
     GROUP    [4/4] Destroy
-        Destroy Machine    ${machine}
+        Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
         Forget Hibernation    ${hibernation}
     END

@@ -70,6 +70,6 @@ Bucket Opens With The Right Keys Only
 
 *** Keywords ***
 Open Fit Target
-    Open Target    ${TARGET}    budget_usd=${BUDGET_USD}    declined=${DECLINED_WITNESSES}
+    Open The Target
     Open Dumont Session    dumont
     Open Dumont Session    authorized    logged_in=${True}

@@ -1,9 +1,8 @@
 *** Settings ***
 Documentation     What the keywords do on the embedded cloud, and the exact words with which they fail.
 
-Resource          ../../resources/target.resource
+Resource          keywords.resource
 
-Suite Setup       Open Target    sandbox    budget_usd=${BUDGET_USD}
+Suite Setup       Open Own Cloud
 Suite Teardown    Close Target
-
-Test Timeout      5 minutes
+Test Timeout      2 minutes

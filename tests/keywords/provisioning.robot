@@ -1,46 +1,62 @@
 *** Settings ***
 Documentation     Renting and destroying: what a person reads when the market has nothing, or nothing good.
 
-Library           ProvisioningLibrary
-Library           SandboxLibrary
+Resource          keywords.resource
 
-Suite Setup       Open Target    sandbox    budget_usd=${1}
+Suite Setup       Open Own Cloud
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Mend Sandbox
 
 
 *** Test Cases ***
 A Machine Is Rented And Destroyed
-    ${machine} =    Rent Machine    max_price=1.0
+    ${machine} =    Rent Small Machine
     Host Key Should Be Pinned    ${machine}
     Destroy Machine    ${machine}
     Machine Should Be Gone    ${machine}
 
 Nothing Is Offered Under The Price Cap
     Run Keyword And Expect Error
-    ...    WEATHER: No GPU offers available under $0.01/h*raise MAX_PRICE.
-    ...    Rent Machine    max_price=0.01
+    ...    WEATHER: No GPU offers available under $0.01/h with 20 GB of disk. Wait some minutes or raise MAX_PRICE.
+    ...    Rent Machine    max_price=0.01    disk_gb=20
+
+No Such GPU Is Offered
+    Run Keyword And Expect Error
+    ...    WEATHER: No GPU offers available under $1.00/h for RTX 9999 in EU with 20 GB of disk. Wait some minutes*
+    ...    Rent Machine    max_price=1    disk_gb=20    gpu_name=RTX 9999    region=EU
 
 The Budget Is Kept
     Run Keyword And Expect Error
-    ...    Renting offer * reserves $*, but only $* of the budget of $1.00 is left. Raise BUDGET_USD*
-    ...    Rent Machine    max_price=100    gpu_name=H100 SXM
+    ...    Renting offer * (H100 SXM, $*/h) and 20 GB of disk for up to 30 min reserves $*, but only $* of the budget*
+    ...    Rent Machine    max_price=100    gpu_name=H100 SXM    disk_gb=20
 
 A Machine That Never Boots Is Destroyed Again
     Break New Machines    boot_hangs
     Run Keyword And Expect Error
-    ...    WEATHER: Instance not ready after 2 s:*loading*
-    ...    Rent Machine    max_price=1.0    ready_timeout=2s
+    ...    WEATHER: Instance not ready after 1 s: machine * stayed `loading`. It was destroyed, and was proven gone*
+    ...    Rent Machine    max_price=${MAX_PRICE}    disk_gb=20    ready_timeout=1s
 
 A Machine That Refuses SSH Is Destroyed Again
     Break New Machines    ssh_refused
     Run Keyword And Expect Error
-    ...    *SSH connection refused*
-    ...    Rent Machine    max_price=1.0    ready_timeout=2s
+    ...    WEATHER: SSH connection refused: machine * is `running`, but after 2 s * It was destroyed, and was proven*
+    ...    Rent Machine
+    ...    max_price=${MAX_PRICE}
+    ...    disk_gb=20
+    ...    ready_timeout=2s
+
+The Market Refuses Everybody For A While
+    [Documentation]    429 is waited out: 2 s after the first refusal.
+    Break Answers    control    ^GET .*/offers$    429    {"error": "rate limited"}    times=1
+    ${machine} =    Rent Small Machine
+    Destroy Machine    ${machine}
 
 A Machine That Is Kept Alive At Destroy Is Found Out
-    ${machine} =    Rent Machine    max_price=1.0
+    ${machine} =    Rent Small Machine
     Break Answers    control    ^DELETE .*/instances/\\d+$    200    {"success": true}
     Run Keyword And Expect Error
-    ...    Dumont Cloud answered that machine ${machine.id} * was destroyed, but * the marketplace still*
-    ...    Destroy Machine    ${machine}
+    ...    Dumont Cloud answered that machine ${machine.id} * was destroyed, but * the marketplace still lists it*
+    ...    Destroy Machine
+    ...    ${machine}
+    ...    timeout=1s
+    Machine Should Be Gone    ${machine}

@@ -245,6 +245,7 @@ def test_a_clear_refusal_is_told_as_it_is(house: House, error: RekindleError) ->
 
     house.cloud.dumont.on_create = create
     assert house.failure(type(error)) == str(error)
+    assert error.__cause__ is None  # an error that is its own cause sends Robot round in circles
     assert house.states() == [State.NEVER_CREATED]
     house.nothing_is_left()
 
@@ -418,6 +419,17 @@ def test_without_the_market_the_product_is_asked(tmp_path: Path, monkeypatch: py
 
 def adopt(house: House, make: Callable[[], int]) -> RentedMachine:
     return house.renter.adopt("rekindle-r0-3", make, what="a machine to wake 7 on", max_price=0.5)
+
+
+def test_nothing_is_adopted_where_nothing_is_offered(house: House) -> None:
+    house.cloud.offers = [offer(1, price=0.51)]
+    with pytest.raises(Weather) as raised:
+        adopt(house, lambda: house.cloud.rent(None))
+    assert str(raised.value) == (
+        "WEATHER: No GPU offers available under $0.50/h for a machine to wake 7 on. Wait some minutes or raise "
+        "MAX_PRICE."
+    )
+    assert not house.cloud.contracts
 
 
 def test_a_woken_machine_is_ours_from_before_it_exists(house: House) -> None:

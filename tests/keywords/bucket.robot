@@ -1,0 +1,76 @@
+*** Settings ***
+Documentation     The bucket: a snapshot is whole in it, or the object that is missing or wrong is named.
+
+Resource          keywords.resource
+
+Suite Setup       Fill Bucket
+Suite Teardown    Destroy All Machines And Prove It
+Test Teardown     Write Object    ${PACK}    ${CONTENT}
+
+
+*** Test Cases ***
+A Snapshot Is Whole In The Bucket
+    Snapshot Should Be Whole In Bucket    ${HIBERNATION.snapshot_id}    ${HIBERNATION.manifest}
+
+An Object Is Deleted
+    Delete Object    ${PACK}
+    Audit Should Find    is missing*
+
+A Byte Of An Object Is Wrong
+    VAR    ${wrong} =    ${{$CONTENT[:-1] + bytes([$CONTENT[-1] ^ 1])}}
+    Write Object    ${PACK}    ${wrong}
+    Audit Should Find    hashes to *, not to its name.
+
+An Object Is Cut Short
+    VAR    ${cut} =    ${{$CONTENT[:-1]}}
+    Write Object    ${PACK}    ${cut}
+    Audit Should Find    is 1 byte short: * bytes seen, * expected.
+
+The Workspace Was Another One
+    Run On Machine    ${MACHINE}    echo later >"$1"    ${WORKSPACE}/later
+    ${manifest} =    Take Manifest    ${MACHINE}    ${WORKSPACE}
+    Run Keyword And Expect Error
+    ...    Snapshot ${HIBERNATION.snapshot_id} differs from the manifest: 1 missing of 31 files *: missing later.
+    ...    Snapshot Should Be Whole In Bucket    ${HIBERNATION.snapshot_id}    ${manifest}
+
+The Snapshot Is Unknown
+    Run Keyword And Expect Error
+    ...    Snapshot 0badc0de is not in the repository restic in bucket dumontcloud-snapshots: it holds * snapshot*
+    ...    Snapshot Should Be Whole In Bucket    0badc0de    ${HIBERNATION.manifest}
+
+An Object Is Unknown
+    Run Keyword And Expect Error
+    ...    Object nowhere/at-all in bucket dumontcloud-snapshots is missing.
+    ...    Read Object    nowhere/at-all
+
+A Kept Manifest Was Changed
+    ${kept} =    List Bucket    rekindle/manifests/
+    ${content} =    Read Object    ${kept}[-1]
+    VAR    ${changed} =    ${{$content.replace(b'"size": 100000', b'"size": 100001')}}
+    Write Object    ${kept}[-1]    ${changed}
+    Run Keyword And Expect Error
+    ...    UNKNOWN: *manifest* was changed after it was written: *
+    ...    Find Newest Hibernation    steps
+    [Teardown]    Write Object    ${kept}[-1]    ${content}
+
+The Bucket Opens With The Right Keys Only
+    Bucket Should Open With Its Keys
+    Bucket Should Refuse Wrong Keys
+
+
+*** Keywords ***
+Fill Bucket
+    [Documentation]    Knows a pack that the hibernation alone needs, as `${PACK}`, and its `${CONTENT}`.
+    Open Own Cloud
+    ${before} =    List Bucket    restic/data/
+    Share A Hibernation
+    ${after} =    List Bucket    restic/data/
+    VAR    ${PACK} =    ${{(set($after) - set($before)).pop()}}    scope=SUITE    # robocop: off=VAR05
+    ${content} =    Read Object    ${PACK}
+    VAR    ${CONTENT} =    ${content}    scope=SUITE    # robocop: off=VAR05
+
+Audit Should Find
+    [Arguments]    ${words}
+    Run Keyword And Expect Error
+    ...    Object ${PACK} in bucket dumontcloud-snapshots ${words}
+    ...    Snapshot Should Be Whole In Bucket    ${HIBERNATION.snapshot_id}    ${HIBERNATION.manifest}

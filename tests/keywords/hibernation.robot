@@ -1,0 +1,72 @@
+*** Settings ***
+Documentation     The product's own way: what a person reads when a machine does not fall asleep, or does not wake.
+
+Resource          keywords.resource
+
+Suite Setup       Open Own Cloud
+Suite Teardown    Destroy All Machines And Prove It
+Test Teardown     Mend Sandbox
+
+
+*** Test Cases ***
+An Idle Machine Falls Asleep And Wakes Once
+    ${hibernation} =    Hibernate A Machine
+    ${machine} =    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}
+    Workspace Should Equal Manifest    ${machine}    ${hibernation}
+    Run Keyword And Expect Error
+    ...    Dumont API refused POST /api/v1/instances/*/wake with 409: Instance * was woken before, as instance *
+    ...    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}
+    Forget Hibernation    ${hibernation}
+    ${nothing} =    Find Newest Hibernation    product
+    Should Be True    $nothing is None
+
+No Machine Is Cheap Enough To Wake On
+    ${hibernation} =    Hibernate A Machine
+    Run Keyword And Expect Error
+    ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise MAX_PRICE.
+    ...    Wake Machine
+    ...    ${hibernation}
+    ...    max_price=0.01
+
+A Hibernation Fails
+    Break New Machines    no_restic
+    ${machine} =    Rent Small Machine
+    Run On Machine    ${machine}    echo something >"$1"    ${WORKSPACE}/file
+    Hibernate When Idle    ${machine}    after=1s
+    Run Keyword And Expect Error
+    ...    Waited for machine * to be hibernated: gave up *, because its hibernation failed: restic backup: restic is*
+    ...    Wait Until Hibernated    ${machine}    timeout=1 minute
+    Run Keyword And Expect Error
+    ...    Dumont Cloud should have destroyed machine ${machine.id} * by itself, but * the marketplace still lists it*
+    ...    Machine Should Be Gone
+    ...    ${machine}
+    ...    timeout=1s
+
+A Machine Does Not Fall Asleep In Time
+    ${machine} =    Rent Small Machine
+    Hibernate When Idle    ${machine}    after=1 hour
+    Run Keyword And Expect Error
+    ...    Waited for Dumont Cloud to notice that machine * is idle and hibernate it: not so after 1.0 s (limit 1 s)*
+    ...    Wait Until Hibernation Begins    ${machine}    timeout=1s
+    Destroy Machine    ${machine}
+
+A Working Machine Is Not Idle
+    ${machine} =    Rent Small Machine
+    Machine Should Stay Idle    ${machine}    duration=1s
+    Run On Machine    ${machine}    echo 87 >/tmp/gpu-utilisation
+    Run Keyword And Expect Error
+    ...    Expected the GPU of machine * to stay idle (under 5 %) for 1 s, but after 0.0 s saw: 87 %.
+    ...    Machine Should Stay Idle    ${machine}    duration=1s
+
+
+*** Keywords ***
+Hibernate A Machine
+    ${machine} =    Rent Small Machine
+    Create Test Files    ${machine}    ${WORKSPACE}    small_files=20    large_bytes=100000
+    ${manifest} =    Take Manifest    ${machine}    ${WORKSPACE}
+    Hibernate When Idle    ${machine}    after=1s
+    ${snapshot} =    Wait Until Hibernated    ${machine}    timeout=1 minute
+    Machine Should Be Gone    ${machine}
+    Keep Hibernation    product    ${machine}    ${snapshot}    ${manifest}
+    ${hibernation} =    Find Newest Hibernation    product
+    RETURN    ${hibernation}
