@@ -43,14 +43,21 @@ def free_port() -> int:
 
 
 def processes_about(path: Path) -> list[int]:
-    """The processes of this host with a path in their command line, as every machine has that of its disk."""
+    """The processes of this host that have a path in their command line or see a part of it mounted.
+
+    So all processes of a machine are found by its disk, bubblewrap among them.
+    """
+    mount_point = next(parent for parent in (path, *path.parents) if parent.is_mount())
+    mounted = f"{path.relative_to(mount_point)}/"  # as mountinfo names it: from the root of its file system
     found = []
-    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str(path).encode() in command_line.read_bytes():
-                found.append(int(command_line.parent.name))
-        except OSError:  # it has ended
+            mounts = [line.split(" ")[3] + "/" for line in (process / "mountinfo").read_text().splitlines()]
+            command_line = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:  # it has ended, or is somebody else's
             continue
+        if str(path) in command_line or any(mounted in mount for mount in mounts):
+            found.append(int(process.name))
     return found
 
 

@@ -52,7 +52,7 @@ class Disk:
         self.processes = root / "processes.json"
 
     def prepare(self, spec: MachineSpec, port: int, banner: str) -> None:
-        """Makes what is missing and writes what a boot needs. The host key is made once, at the first boot."""
+        """Makes what is missing and writes what a boot needs, but for the host key."""
         for folder in (self.root, self.etc, self.workspace, self.home, self.tmp, self.bin):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.etc.chmod(0o755)
@@ -60,7 +60,6 @@ class Disk:
         for mount_point in ("ssl", "alternatives"):
             (self.etc / mount_point).mkdir(exist_ok=True)
         (self.etc / "ld.so.cache").touch()
-        self._make_host_key()
         user, group = os.getuid(), os.getgid()
         environment = {
             "PATH": SEARCH_PATH,
@@ -90,6 +89,16 @@ class Disk:
         self.authorize(spec.authorized_keys)
         if spec.troubles.no_restic:
             self._fill_bin_without("restic")
+
+    def make_host_key(self) -> None:
+        """Makes the key by which a machine is known all its life."""
+        key = self.etc / "hostkey"
+        if not key.exists():
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)],
+                check=True,
+                stdin=subprocess.DEVNULL,
+            )
 
     def authorize(self, keys: Iterable[str]) -> None:
         """Lets in the holders of these public keys, from the next login on."""
@@ -131,17 +140,6 @@ class Disk:
                 if not path.is_symlink():
                     path.chmod(0o700)
         shutil.rmtree(self.root)
-
-    def _make_host_key(self) -> None:
-        key = self.etc / "hostkey"
-        if key.exists():
-            return
-        # Not in a thread: 8 ms, once in a machine's life, and a boot that is called off leaves nothing running.
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)],
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
 
     def _fill_bin_without(self, hidden: str) -> None:
         """Fills `bin`, which such a machine sees as /usr/bin, with links to all programs of the host but one."""

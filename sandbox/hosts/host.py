@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,6 @@ class Host:
         if bwrap is None:
             raise BootFailed("There is no bwrap on PATH, so no machine can run: apt-get install bubblewrap.")
         self._bwrap = bwrap
-        self._lifeline, self._lifeline_held = os.pipe()  # the second end is open as long as this process lives
 
     def disk(self, machine_id: int) -> Disk:
         return Disk(self._root / str(machine_id))
@@ -88,14 +88,16 @@ class Host:
         """The ids of the machines that have a disk."""
         return [int(path.name) for path in self._root.iterdir() if path.name.isdecimal()]
 
-    def kill_leftovers(self) -> None:
-        """Ends what a killed predecessor may have left: a bubblewrap that it had only just started."""
-        mine = f"{self._root}/".encode()
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                arguments = path.read_bytes().split(b"\0")
-                if arguments[0] == self._bwrap.encode() and any(one.startswith(mine) for one in arguments):
-                    os.kill(int(path.parent.name), signal.SIGKILL)
+    async def end_leftovers(self) -> None:
+        """Ends what a killed predecessor left, and waits for it: no port is held by it then, no disk is written to.
+
+        That is machines that are dying already, and perhaps a bubblewrap that it had only just started.
+        """
+        leftovers = [end for pid in self._bubblewraps() if (end := _end_of(pid))]
+        for end in leftovers:
+            end.hasten()
+        for end in leftovers:
+            await end.wait()
 
     async def boot(self, spec: MachineSpec) -> int:
         """Starts a machine and returns its SSH port once that port answers as this very machine.
@@ -109,26 +111,22 @@ class Host:
         port = spec.port if spec.port and _is_free(spec.port) else free_port()
         banner = f"rekindle-{secrets.token_hex(8)}"
         disk.prepare(spec, port, banner)
-        with disk.console.open("ab") as console, disk.processes.open("wb") as info:
-            # Not by asyncio: a boot that is called off must not lose sight of a process just started.
-            bubblewrap = subprocess.Popen(  # noqa: ASYNC220 - returns within a millisecond
-                command(self._bwrap, disk, spec, info.fileno(), self._lifeline),
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                pass_fds=[info.fileno(), self._lifeline],
-                env={"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8"},
-                start_new_session=True,  # Ctrl-C in the terminal of the cloud is not meant for the machine
-            )
-        machine = self._machines[spec.id] = _Machine(bubblewrap, _End(bubblewrap.pid))
+        await _to_the_end(disk.make_host_key)
+        machine, tether = self._spawn(disk, spec)
+        self._machines[spec.id] = machine
         try:
-            await asyncio.wait_for(self._until_up(disk, spec, machine, port, banner), BOOT_WITHIN)
+            async with asyncio.timeout(BOOT_WITHIN):
+                await self._release(disk, machine, tether)
+                if not spec.troubles.ssh_refused:
+                    await self._until_ssh_answers(disk, machine, port, banner)
         except TimeoutError as error:
             await self.stop(spec.id)
-            raise BootFailed(f"did not answer on port {port} within {BOOT_WITHIN:g} s; see {disk.console}") from error
+            raise BootFailed(f"no answer on port {port} within {BOOT_WITHIN:g} s; see {disk.console}") from error
         except BaseException:
             await self.stop(spec.id)
             raise
+        finally:
+            tether.close()
         return port
 
     async def ended(self, machine_id: int) -> int:
@@ -162,27 +160,74 @@ class Host:
         await self.stop(machine_id)
         await asyncio.to_thread(self.disk(machine_id).wipe)
 
-    async def _until_up(self, disk: Disk, spec: MachineSpec, machine: _Machine, port: int, banner: str) -> None:
+    def _bubblewraps(self) -> Iterator[int]:
+        """The processes of this host that are bubblewrap on one of these disks, whoever started them."""
+        mine = f"{self._root}/".encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                arguments = path.read_bytes().split(b"\0")
+                if arguments[0] == self._bwrap.encode() and any(one.startswith(mine) for one in arguments):
+                    yield int(path.parent.name)
+
+    def _spawn(self, disk: Disk, spec: MachineSpec) -> tuple[_Machine, socket.socket]:
+        """Starts the machine's processes, and returns them with this end of their tether.
+
+        Not by asyncio: a boot that is called off must not lose sight of a process just started.
+        """
+        tether, theirs = socket.socketpair()
+        tether.setblocking(False)
+        with theirs, disk.console.open("ab") as console, disk.processes.open("wb") as info:
+            bubblewrap = subprocess.Popen(
+                command(self._bwrap, disk, spec, info.fileno(), theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                pass_fds=[info.fileno(), theirs.fileno()],
+                env={"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8"},
+                start_new_session=True,  # Ctrl-C in the terminal of the cloud is not meant for the machine
+            )
+        return _Machine(bubblewrap, _End(bubblewrap.pid)), tether
+
+    async def _release(self, disk: Disk, machine: _Machine, tether: socket.socket) -> None:
+        """Lets the machine go on once it is tied to this process."""
+        loop = asyncio.get_running_loop()
+        if not await loop.sock_recv(tether, 1):
+            raise await _failure(disk, machine)
+        machine.end_of_all = _end_of(disk.init_process())
+        await loop.sock_sendall(tether, b"\n")
+
+    async def _until_ssh_answers(self, disk: Disk, machine: _Machine, port: int, banner: str) -> None:
         pause = 0.02
-        while not await _is_up(disk, spec, port, banner):
-            code = machine.bubblewrap.poll()
-            if code is not None:
-                raise BootFailed(f"ended at once (exit code {code}); see {disk.console}")
+        while not await _answers(port, banner):
+            if machine.bubblewrap.poll() is not None:
+                raise await _failure(disk, machine)
             await asyncio.sleep(pause)
             pause = min(pause * 1.3, 0.2)
-        machine.end_of_all = _end_of(disk.init_process())
 
 
-async def _is_up(disk: Disk, spec: MachineSpec, port: int, banner: str) -> bool:
-    if spec.troubles.ssh_refused:
-        return disk.init_process() is not None
+async def _failure(disk: Disk, machine: _Machine) -> BootFailed:
+    await machine.end.wait()
+    return BootFailed(f"ended at once (exit code {machine.bubblewrap.wait()}); see {disk.console}")
+
+
+async def _to_the_end(work: Callable[[], None]) -> None:
+    """Does work in a thread. When it is called off it is still awaited: nobody else may touch the disk before."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
+
+
+async def _answers(port: int, banner: str) -> bool:
+    """Tells whether the sshd with this banner, and not somebody else, listens on the port."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return False
     try:
         return banner.encode() in await asyncio.wait_for(reader.readline(), 5)
-    except (OSError, TimeoutError):
+    except (OSError, ValueError, TimeoutError):
         return False
     finally:
         writer.close()

@@ -11,16 +11,15 @@ from sandbox.hosts.spec import MachineSpec
 _BIN = Path(__file__).resolve().parent / "bin"
 
 # bubblewrap ties the machine to the process that starts it, but not from the first instant: were that process killed
-# while bubblewrap sets up, the machine would outlive it. Once this script runs the tie holds, so it is enough to look,
-# one time, whether the lifeline (a pipe whose other end that process holds) has been cut.
+# while bubblewrap sets up, the machine would outlive it. When this script runs, as process 1, the tie holds. So it says
+# that it runs, and goes on only when that process has heard it, alive, and says so; else it reads an end of file.
 # The renter's own script runs beside sshd, with the machine's environment; sshd takes the place of this shell.
 _BOOT = """
-lifeline=$1
+tether=$1
 shift
-if read -r -t 0 -u "$lifeline"; then
-    exit 1
-fi
-exec {lifeline}<&-
+echo >&"$tether"
+read -r -u "$tether" || exit 1
+exec {tether}>&-
 if [ -s /etc/onstart.sh ]; then
     (set -a; . /etc/environment; exec bash /etc/onstart.sh) >/root/onstart.log 2>&1 </dev/null &
 fi
@@ -42,10 +41,11 @@ _CAPABILITIES = (
 )
 
 
-def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, lifeline: int) -> list[str]:
+def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, tether: int) -> list[str]:
     """The bubblewrap command of a machine.
 
-    It inherits two descriptors: `info`, to write its process ids to, and `lifeline`, the reading end of a pipe.
+    It inherits two descriptors: `info`, to write its process ids to, and `tether`, a socket. Once the machine is tied
+    to this process a byte comes from the tether, and the machine goes on when it gets a line back.
 
     An ordinary user needs a user namespace to be root in the machine. Root must not have one: sshd could not drop
     its groups in it.
@@ -67,7 +67,7 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, lifeline: int)
     # fmt: off
     return [
         bwrap, *privileges,
-        "--unshare-pid", "--unshare-uts", "--unshare-ipc", "--die-with-parent",
+        "--unshare-pid", "--as-pid-1", "--unshare-uts", "--unshare-ipc", "--die-with-parent",
         "--hostname", spec.hostname,
         "--info-fd", str(info),
         "--ro-bind", "/usr", "/usr",
@@ -84,6 +84,6 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, lifeline: int)
         "--bind", str(disk.home), "/root", "--bind", str(disk.tmp), "/tmp",  # noqa: S108 - its own
         *workspace,
         "--chdir", "/root",
-        "/bin/bash", "-c", _BOOT, "boot", str(lifeline), *server,
+        "/bin/bash", "-c", _BOOT, "boot", str(tether), *server,
     ]
     # fmt: on

@@ -95,7 +95,7 @@ class Market:
 
     async def open(self) -> None:
         """Takes up what the last process left: boots what should run, finishes what was being destroyed."""
-        self._host.kill_leftovers()
+        await self._host.end_leftovers()
         for machine_id in set(self._host.disks()) - self._rented.keys():
             await self._host.wipe(machine_id)
         for rented in list(self._rented.values()):

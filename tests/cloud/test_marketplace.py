@@ -480,8 +480,9 @@ def test_a_market_that_ends_comes_back_with_everything(own: MarketUnderTest, how
     wait_until_none_is_about(own.state.machines)
 
     own.start()
-    assert own.until(running)["label"] == "running"
-    assert host_key(own.there(running)["ssh_port"]) == key
+    again = own.until(running)
+    assert (again["label"], again["ssh_port"], again["start_date"]) == ("running", row["ssh_port"], row["start_date"])
+    assert host_key(again["ssh_port"]) == key
     assert own.ssh(running, "cat /workspace/x").stdout == f"{running}\n"
     row = own.there(stopped)
     assert (row["intended_status"], row["actual_status"]) == ("stopped", "exited")
