@@ -129,15 +129,13 @@ class Manifest:
 
     def digest(self) -> str:
         """The SHA-256 of everything the manifest says."""
-        digest = hashlib.sha256(json.dumps(self.root).encode())
-        for line in self._lines():
-            digest.update(b"\n" + line.encode())
-        return digest.hexdigest()
+        return self._digest(self._lines())
 
     def to_json(self) -> str:
         """One JSON document, an entry a line, closed by the digest so that `from_json` notices any change."""
         head = json.dumps({"format": FORMAT, "version": VERSION, "root": self.root})
-        return f'{head[:-1]}, "entries": [\n' + ",\n".join(self._lines()) + f'\n], "digest": "{self.digest()}"}}\n'
+        lines = list(self._lines())
+        return f'{head[:-1]}, "entries": [\n' + ",\n".join(lines) + f'\n], "digest": "{self._digest(lines)}"}}\n'
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -176,6 +174,12 @@ class Manifest:
 
     def _lines(self) -> Iterator[str]:
         return (json.dumps(entry.to_json()) for entry in self.entries.values())
+
+    def _digest(self, lines: Iterable[str]) -> str:
+        digest = hashlib.sha256(json.dumps(self.root).encode())
+        for line in lines:
+            digest.update(b"\n" + line.encode())
+        return digest.hexdigest()
 
 
 def take_manifest(machine: Machine, root: str) -> Manifest:
