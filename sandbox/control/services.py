@@ -76,6 +76,7 @@ class Services:
 
     def start(self) -> None:
         """Returns at once: the market and the store may still be coming up."""
+        self.door.open()
         self.restic.open()
         self.snapshots.settle()
         self._background = asyncio.create_task(self._work())

@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ class Door:
     """Knows how machines are entered."""
 
     def __init__(self, key: Path, known_hosts: Path, cloud_id: str) -> None:
-        self._sockets = _private_folder(cloud_id)
+        # A state directory may lie too deep for the 108 characters of a socket's path.
+        self._sockets = Path(tempfile.gettempdir()) / f"dumont-{cloud_id[:16]}"
         settings = {
             "User": "root",
             "IdentityFile": key,
@@ -96,6 +98,13 @@ class Door:
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         self._options = ("-F", "/dev/null", "-T", *options)
 
+    def open(self) -> None:
+        """Makes the private folder for the sockets of shared connections."""
+        self._sockets.mkdir(mode=0o700, exist_ok=True)
+        found = self._sockets.lstat()
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+            raise PermissionError(f"{self._sockets} is not a private folder of this user: remove it and start again")
+
     def close(self) -> None:
         """Forgets the shared connections. Each ends by itself: when its machine does, or a while after its last use."""
         shutil.rmtree(self._sockets, ignore_errors=True)
@@ -103,16 +112,6 @@ class Door:
     def machine(self, instance_id: int, host: str, port: int) -> Machine:
         own = ("-p", str(port), "-o", f"HostKeyAlias=instance-{instance_id}", "--", host)
         return Machine(instance_id, (*self._options, *own))
-
-
-def _private_folder(cloud_id: str) -> Path:
-    """For the sockets of shared connections. A state directory may lie too deep for the 108 characters of a socket."""
-    folder = Path(tempfile.gettempdir()) / f"dumont-{cloud_id[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077 or folder.is_symlink():
-        raise PermissionError(f"{folder} is not a private folder of this user: remove it and start again")
-    return folder
 
 
 def _reason(words: str) -> str:
