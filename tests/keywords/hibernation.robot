@@ -23,7 +23,7 @@ An Idle Machine Falls Asleep And Wakes Once
 No Machine Is Cheap Enough To Wake On
     ${hibernation} =    Hibernate A Machine
     Run Keyword And Expect Error
-    ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise MAX_PRICE.
+    ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise*
     ...    Wake Machine
     ...    ${hibernation}
     ...    max_price=0.01
