@@ -30,6 +30,9 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     config, secret = state.config(), state.secrets()
+    if config.profile not in PROFILES:
+        print(f"There is no profile {config.profile!r}; use {' or '.join(PROFILES)}.", file=sys.stderr)
+        return 2
     lock = (state.root / "market.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this process ends

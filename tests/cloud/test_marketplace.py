@@ -535,6 +535,13 @@ def test_a_directory_without_a_cloud_is_told(tmp_path: Path, own: MarketUnderTes
     assert "Traceback" not in done.stderr
 
 
+def test_a_profile_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    market = MarketUnderTest(tmp_path / "cloud", profile="lightning")
+    done = subprocess.run(market.command(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    market.close()
+    assert (done.returncode, done.stderr) == (2, "There is no profile 'lightning'; use instant or realistic.\n")
+
+
 def test_no_credential_is_logged_or_shown_in_a_command_line(own: MarketUnderTest) -> None:
     own.start()
     machine = own.rent()
