@@ -35,6 +35,7 @@ class HibernationLibrary:
             AssertionError: it worked; says how much and when.
         """
         waited = hibernating.stay_idle(machine.machine, str(machine), duration.total_seconds())
+        machine.seen_alive()
         tell(f"Idle: {waited.seconds:.1f} s, seen in {waited.looks} looks at nvidia-smi")
         report.current().add_check("GPU is idle", "nvidia-smi on the machine", looks=waited.looks)
 
@@ -116,7 +117,7 @@ class HibernationLibrary:
         machine = opened.renter.adopt(
             hibernation.label,
             wake,
-            what=f"the wake of machine {hibernation.instance_id}",
+            what=f"a machine to wake {hibernation.instance_id} on",
             max_price=max_price,
             ready_timeout=timeout.total_seconds(),
         )

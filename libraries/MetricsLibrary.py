@@ -38,7 +38,8 @@ class MetricsLibrary:
     def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
         """Opens the report of a test."""
         reports.begin(Report(data.metadata.get("Report", "") or _slug(data.name)))
-        headline(data.name)
+        if not BuiltIn().dry_run_active:
+            headline(data.name)
 
     def start_group(self, data: running.Group, result: result.Group) -> None:
         """Prints a step as it starts."""
@@ -101,8 +102,8 @@ class MetricsLibrary:
 
 
 def _runs(data: running.Group, result: result.Group) -> bool:
-    # After a failure Robot walks through the rest of the test without running it: such steps say nothing.
-    return bool(data.name) and not result.not_run
+    # After a failure, or in a dry run, Robot walks through steps without running them: such steps say nothing.
+    return bool(data.name) and not result.not_run and not BuiltIn().dry_run_active
 
 
 def _slug(name: str) -> str:

@@ -198,6 +198,9 @@ def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
     current.cost["gpu_hourly_usd"] = machine.hourly_usd
     current.cost["estimated_total_usd"] = round(proof.cost.usd, 6)
     current.cost["market_bill_usd"] = None if proof.bill_usd is None else round(proof.bill_usd, 6)
+    if proof.bill is not None:
+        agreed = proof.reconciled()
+        current.add_check("bill agrees with the measured life", "market", bill_rows=agreed.rows)
 
 
 def tell_rented(machine: RentedMachine) -> None:

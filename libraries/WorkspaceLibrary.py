@@ -67,6 +67,7 @@ class WorkspaceLibrary:
             AssertionError: the directory is missing, or (`UNKNOWN:`) a file could not be read or changed meanwhile.
         """
         manifest = take_manifest(machine.machine, root)
+        machine.seen_alive()
         tell(f"Manifest: {manifest.summary()}")
         report.current().add_check("manifest taken", WITNESS, files=manifest.files, bytes=manifest.bytes)
         return manifest
