@@ -82,9 +82,10 @@ Another Target Is Open
     ...    Open Own Cloud
 
 There Is No Such Target
+    VAR    ${kind} =    moon
     Run Keyword And Expect Error
     ...    ValueError: Argument 'kind' got value 'moon' that cannot be converted to 'sandbox' or 'live'.
-    ...    Open Target    moon
+    ...    Open Target    ${kind}
 
 No Target Is Open
     Run Keyword And Expect Error
