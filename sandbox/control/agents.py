@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from importlib.resources import files
 
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet, TrackedMachine
+from sandbox.control.history import History
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance
 
-NEW = 0.25  # seconds between two looks while a machine waits for its first agent
+NEW = 0.25  # seconds between two looks after a machine was rented
+SLOWER = 1.1  # times longer after each look
 AT_ONCE = 8  # installations; each is a few processes
 
 _AGENT = (files("sandbox.control") / "agent.sh").read_bytes()
@@ -23,12 +24,21 @@ _log = logging.getLogger(__name__)
 
 class Agents:
     def __init__(
-        self, fleet: Fleet, market: MarketClient, machines: Machines, *, port: int, heartbeat: float, look: float
+        self,
+        fleet: Fleet,
+        market: MarketClient,
+        machines: Machines,
+        history: History,
+        *,
+        port: int,
+        heartbeat: float,
+        look: float,
     ) -> None:
         """`port`: of this API, on the machines' own loopback. `heartbeat`, `look`: seconds."""
         self._fleet = fleet
         self._market = market
         self._machines = machines
+        self._history = history
         self._port = port
         self._heartbeat = heartbeat
         self._look = look
@@ -41,19 +51,21 @@ class Agents:
         self._something_new.set()
 
     async def keep(self) -> None:
-        """Looks after the agents for as long as it is not cancelled."""
+        """Looks after the agents for as long as it is not cancelled: often after a rent, then ever less."""
         await self._adopt()
+        pause = NEW
         try:
             while True:
-                silent = self._fleet.silent(self._heartbeat)
-                if silent:
-                    await self._install_where_running(silent)
-                is_new = any(machine.last_heartbeat is None for machine in silent)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(NEW if is_new else self._look):
+                if silent := self._fleet.silent(self._heartbeat):
+                    await self._look_after(silent)
+                try:
+                    async with asyncio.timeout(pause):
                         await self._something_new.wait()
+                except TimeoutError:
+                    pause = min(pause * SLOWER, self._look)
+                else:
                     self._something_new.clear()
-                    continue
+                    pause = NEW
         finally:
             for task in self._installing.values():
                 task.cancel()
@@ -72,7 +84,8 @@ class Agents:
                 _log.warning("listing machines: %s", error.message)
                 await asyncio.sleep(1)
 
-    async def _install_where_running(self, silent: list[TrackedMachine]) -> None:
+    async def _look_after(self, silent: list[TrackedMachine]) -> None:
+        """Puts an agent onto those that run, and forgets those that the market no longer has."""
         try:
             listed = {instance.id: instance for instance in await self._market.instances()}
         except ApiError as error:
@@ -80,7 +93,10 @@ class Agents:
             return
         for machine in silent:
             instance = listed.get(machine.instance_id)
-            if instance is not None and instance.is_running and machine.instance_id not in self._installing:
+            if instance is None:
+                self._history.add(machine, "heartbeat_lost", "the market no longer has the machine")
+                self._fleet.remove(machine.instance_id)
+            elif instance.is_running and instance.id not in self._installing:
                 self._installing[instance.id] = asyncio.create_task(self._install(machine, instance))
 
     async def _install(self, machine: TrackedMachine, instance: MarketInstance) -> None:

@@ -7,7 +7,8 @@ import time
 from typing import Annotated
 
 import jwt
-from fastapi import Cookie, Header
+from fastapi import Depends
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from sandbox.control.errors import ApiError
 from sandbox.state import Secrets
@@ -33,12 +34,10 @@ class Accounts:
 
     def user(
         self,
-        authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-        dumont_session: Annotated[str | None, Cookie(include_in_schema=False)] = None,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+        cookie: Annotated[str | None, Depends(APIKeyCookie(name=COOKIE, auto_error=False))],
     ) -> str:
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
-            token = dumont_session or ""
+        token = bearer.credentials if bearer else cookie or ""
         try:
             claims = jwt.decode(token, self._secrets.jwt_secret, ["HS256"], options={"require": ["exp", "sub"]})
         except jwt.InvalidTokenError:

@@ -296,3 +296,12 @@ def test_twenty_snapshots_at_once_hold_nothing_up(
     # A snapshot takes a second: had one of them held the others up, some answer would have taken as long.
     assert answers[len(answers) // 2] < 0.1
     assert answers[-1] < 1
+
+
+def test_a_machine_destroyed_at_the_market_is_forgotten(cloud: CloudUnderTest, api: ControlApi) -> None:
+    instance_id = api.rent()
+    eventually("the agent speaks", lambda: api.state(instance_id)["last_heartbeat"])
+    key = {"Authorization": f"Bearer {cloud.environment['VAST_API_KEY']}"}
+    with httpx2.Client(base_url=api.market_url, headers=key, trust_env=False) as market:
+        market.delete(f"/api/v0/instances/{instance_id}/").raise_for_status()
+    eventually("nothing is known of it", lambda: not api.state(instance_id))
