@@ -21,6 +21,8 @@ from rekindle.wording import counted, named, number, shown
 
 Kind = Literal["file", "directory", "link", "fifo", "block device", "character device"]
 
+# Seconds: half an hour hashes some hundred gigabytes.
+TIMEOUT = 1800.0
 FORMAT = "rekindle manifest"
 VERSION = 1
 
@@ -240,7 +242,7 @@ def _records(machine: Machine, root: str) -> Iterator[bytes]:
     """The NUL-terminated records of the script. What follows the last NUL was cut short, and is dropped."""
     rest = b""
     try:
-        for chunk in machine.stream(_TAKE, root):
+        for chunk in machine.stream(_TAKE, root, timeout=TIMEOUT):
             *whole, rest = (rest + chunk).split(b"\0")
             yield from whole
     except RemoteFailure as error:
@@ -257,11 +259,9 @@ def _explained(error: RemoteFailure, root: str) -> RekindleError:
 
 
 def _nanoseconds(seconds: bytes) -> int:
-    """From find's ten decimals. Its `-2.5000000000` is second -2 and half a second on: they count upwards always."""
-    if not seconds.startswith(b"-"):
-        return int(seconds.replace(b".", b"")[:-1])
+    """find's `-2.5000000000` is second -2 and half a second on: the fraction counts upwards before 1970 as well."""
     whole, _, fraction = seconds.partition(b".")
-    return int(whole) * 10**9 + int(fraction[:9])
+    return int(whole) * 10**9 + int(fraction[:9].ljust(9, b"0"))
 
 
 def _text(name: bytes) -> str:
