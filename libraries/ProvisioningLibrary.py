@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from robot.api import logger
@@ -34,25 +35,33 @@ class ProvisioningLibrary:
         self,
         kind: target.Kind,
         budget_usd: float | None = None,
-        declined: list[target.Witness] | None = None,
+        declined: str = "",
         state_dir: target.StateDir | None = None,
+        env_file: Path | None = None,
     ) -> None:
         """Opens the cloud under test; does nothing when this run has opened it already.
 
         Args:
             kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key
-                from the environment or `.env`, under the names that `python -m sandbox env` prints.
+                from the environment or a file, under the names that `python -m sandbox env` prints.
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
             declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
-                password). Reports then say "not witnessed".
+                password), or both with a comma between them. Reports then say "not witnessed".
             state_dir: where the embedded cloud keeps everything, so that several can stand side by side; the default
                 one is kept between runs. `temporary` is a cloud for this process alone, removed when that ends.
+            env_file: `NAME=value` lines for what the environment lacks; `.env` in the project when not given.
 
         Raises:
             AssertionError: a credential is missing, the budget is not set, the API cannot be reached or entered, or
                 another target is open.
         """
-        opened = target.open_target(kind, budget_usd=budget_usd, declined=declined or (), state_dir=state_dir)
+        opened = target.open_target(
+            kind,
+            budget_usd=budget_usd,
+            declined=target.witnesses(declined),
+            state_dir=state_dir,
+            env_file=env_file,
+        )
         for warning in opened.warnings:
             logger.warn(warning)
         built_in = BuiltIn()
@@ -187,7 +196,8 @@ class ProvisioningLibrary:
 def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
     logger.info(table(("witness", "asked", "seen"), [(w.name, w.checked, w.seen) for w in proof.witnesses]), html=True)
     asked = sum(witness.witnessed for witness in proof.witnesses)
-    tell(f"Gone: {machine}, seen by {asked} witnesses, bill closed at ${proof.bill_usd or 0:.6f}")
+    bill = "bill not witnessed" if proof.bill_usd is None else f"bill closed at ${proof.bill_usd:.6f}"
+    tell(f"Gone: {machine}, seen by {asked} witnesses, {bill}")
     current = report.current()
     current.add_check(
         f"machine {machine.id} is gone",

@@ -34,7 +34,7 @@ class SandboxLibrary:
     def open_sandbox_as_live_target(
         self,
         budget_usd: float | None = None,
-        declined: list[target.Witness] | None = None,
+        declined: str = "",
         state_dir: target.StateDir | None = None,
         **variables: str,
     ) -> None:
@@ -52,7 +52,9 @@ class SandboxLibrary:
         cloud = target.embedded_cloud(state_dir)
         cloud.up()
         environment = cloud.environment | variables
-        opened = target.open_target("live", budget_usd=budget_usd, declined=declined or (), environment=environment)
+        opened = target.open_target(
+            "live", budget_usd=budget_usd, declined=target.witnesses(declined), environment=environment
+        )
         tell(f"Target: live at {opened.settings.dumont_api_url}")
 
     @keyword

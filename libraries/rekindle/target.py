@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from rekindle.budget import Budget
@@ -54,13 +54,15 @@ class Choice:
         declined: witnesses that the user cannot give.
         state_dir: where the embedded cloud keeps everything, so that several can stand side by side; its own default
             when None. A `temporary` one belongs to this process, and is removed when that ends.
-        environment: the variables of a live target, instead of those of the environment and `.env`.
+        env_file: where a live target finds the variables that the environment lacks.
+        environment: the variables of a live target, instead of those of the environment and the file.
     """
 
     kind: Kind
     budget_usd: float | None
     declined: frozenset[Witness] = frozenset()
     state_dir: StateDir | None = None
+    env_file: Path = ENV_FILE
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
@@ -163,6 +165,7 @@ def open_target(
     budget_usd: float | None,
     declined: Collection[Witness] = (),
     state_dir: StateDir | None = None,
+    env_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Target:
     """Opens the target, or returns it when this process has opened it already.
@@ -170,14 +173,14 @@ def open_target(
     Machines that earlier, dead runs have left on it are destroyed first.
 
     Args:
-        kind, budget_usd, declined, state_dir, environment: as in `Choice`.
+        kind, budget_usd, declined, state_dir, env_file, environment: as in `Choice`; the file is `.env` when None.
 
     Raises:
         Misconfigured: a credential or the budget is missing or wrong, the API cannot be reached or entered, or another
             target is open.
         CloudDown: the embedded cloud does not start.
     """
-    choice = Choice(kind, budget_usd, frozenset(declined), state_dir, environment)
+    choice = Choice(kind, budget_usd, frozenset(declined), state_dir, env_file or ENV_FILE, environment)
     if _Opened.target is None:
         _Opened.target = _open(choice)
     elif _Opened.target.choice != choice:
@@ -186,6 +189,21 @@ def open_target(
             f"before the target {choice} is opened."
         )
     return _Opened.target
+
+
+def witnesses(text: str) -> frozenset[Witness]:
+    """Reads the names of witnesses, with commas between them.
+
+    Raises:
+        Misconfigured: there is no such witness.
+    """
+    named = {name.strip() for name in text.split(",") if name.strip()}
+    if strangers := named - set(get_args(Witness)):
+        raise Misconfigured(
+            f"DECLINED_WITNESSES names {', '.join(sorted(strangers))}, but the witnesses that can be declined are "
+            f"{' and '.join(get_args(Witness))}."
+        )
+    return frozenset(witness for witness in get_args(Witness) if witness in named)
 
 
 def embedded_cloud(state_dir: StateDir | None) -> EmbeddedCloud:
@@ -242,7 +260,7 @@ def _open(choice: Choice) -> Target:
             f"STATE_DIR ({choice.state_dir}) is a directory of the embedded cloud: it goes with TARGET:sandbox only."
         )
     elif choice.environment is None:
-        settings = Settings.from_environment(ENV_FILE)
+        settings = Settings.from_environment(choice.env_file)
     else:
         settings = Settings.from_mapping(choice.environment)
     settings.require(*REPOSITORY_SETTINGS, *(() if "market" in choice.declined else MARKET_SETTINGS))

@@ -24,7 +24,12 @@ The Market's Key Is Missing
     ...    VAST_API_KEY=${EMPTY}
 
 The Market Is Declined
-    Open Sandbox As Live    budget_usd=${1}    declined=${{['market']}}    VAST_API_KEY=${EMPTY}
+    Open Sandbox As Live    budget_usd=${1}    declined=market    VAST_API_KEY=${EMPTY}
+
+There Is No Such Witness
+    Opening Should Fail
+    ...    DECLINED_WITNESSES names sun, but the witnesses that can be declined are market and restic.
+    ...    declined=market, sun
 
 There Is No Budget
     Opening Should Fail
