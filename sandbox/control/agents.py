@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from importlib.resources import files
 
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet, TrackedMachine
-from sandbox.control.history import History
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance
 
@@ -28,17 +28,17 @@ class Agents:
         fleet: Fleet,
         market: MarketClient,
         machines: Machines,
-        history: History,
+        lost: Callable[[TrackedMachine], None],
         *,
         port: int,
         heartbeat: float,
         look: float,
     ) -> None:
-        """`port`: of this API, on the machines' own loopback. `heartbeat`, `look`: seconds."""
+        """`lost` is told of machines that the market no longer has; `port`: of this API; times in seconds."""
         self._fleet = fleet
         self._market = market
         self._machines = machines
-        self._history = history
+        self._lost = lost
         self._port = port
         self._heartbeat = heartbeat
         self._look = look
@@ -94,8 +94,7 @@ class Agents:
         for machine in silent:
             instance = listed.get(machine.instance_id)
             if instance is None:
-                self._history.add(machine, "heartbeat_lost", "the market no longer has the machine")
-                self._fleet.remove(machine.instance_id)
+                self._lost(machine)
             elif instance.is_running and instance.id not in self._installing:
                 self._installing[instance.id] = asyncio.create_task(self._install(machine, instance))
 

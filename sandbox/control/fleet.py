@@ -139,7 +139,7 @@ class TrackedMachine(BaseModel):
             self.status = "idle" if idle else "running"
         elif self.status == "failed" and not idle and utilization is not None:
             # It works again: what follows is a new idleness.
-            self.status, self.error, self.failures = "running", None, 0
+            self.status, self.error, self.failures, self.snapshot_id = "running", None, 0, None
         due = self.will_hibernate_at
         return due is not None and now >= due
 

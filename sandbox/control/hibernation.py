@@ -7,7 +7,7 @@ import logging
 import time
 
 from sandbox.control.errors import ApiError
-from sandbox.control.fleet import Fleet, GpuMetrics, TrackedMachine
+from sandbox.control.fleet import BUSY, Fleet, GpuMetrics, TrackedMachine
 from sandbox.control.history import History
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient
@@ -76,6 +76,16 @@ class Hibernations:
             self._begin(machine, f"idle for {machine.config.idle_timeout_seconds:g} s", only_while_idle=True)
         return machine
 
+    def lost(self, machine: TrackedMachine) -> None:
+        """The market no longer has a machine. One whose snapshot was audited is hibernated; any other is forgotten."""
+        if machine.status in BUSY:
+            return  # who is at work on it finds out
+        if machine.snapshot_id is not None:
+            self._hibernated(machine, "the market ended the machine after its hibernation had failed")
+        else:
+            self._history.add(machine, "heartbeat_lost", "the market no longer has the machine")
+            self._fleet.remove(machine.instance_id)
+
     async def hibernate(self, instance_id: int) -> TrackedMachine:
         """Hibernates a machine at once. Raises what went wrong; then the machine is still there."""
         instance = await self._machines.instance(instance_id)
@@ -101,10 +111,14 @@ class Hibernations:
         self._fleet.save(machine)
         task = asyncio.create_task(self._run(machine, reason, only_while_idle=only_while_idle))
         self._running[machine.instance_id] = task
-        task.add_done_callback(lambda _: self._running.pop(machine.instance_id, None))
-        # Who started it may not listen; the state tells what went wrong.
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        task.add_done_callback(lambda ended: self._ended(machine.instance_id, ended))
         return task
+
+    def _ended(self, instance_id: int, task: asyncio.Task[TrackedMachine]) -> None:
+        if self._running.get(instance_id) is task:
+            del self._running[instance_id]
+        if not task.cancelled():
+            task.exception()  # who started it may not listen; the machine's state tells what went wrong
 
     async def _run(self, machine: TrackedMachine, reason: str, *, only_while_idle: bool) -> TrackedMachine:
         begun = time.monotonic()

@@ -58,7 +58,7 @@ class Services:
             self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.heartbeat
         )
         self.agents = Agents(
-            self.fleet, self.market, self.machines, self.history,
+            self.fleet, self.market, self.machines, self.hibernations.lost,
             port=config.ports.control, heartbeat=times.heartbeat, look=times.look_for_agents,
         )  # fmt: skip
         self.wakes = Wakes(
