@@ -250,7 +250,7 @@ def read_manifest(store: ObjectStore, key: str) -> Hibernation:
             raise Unknown(f"{place} cannot be read: it is {document['format']!r} version {document['version']!r}.")
         snapshot_id, context, sealed = document["snapshot_id"], document["context"], document["sha256"]
         manifest = Manifest.from_document(document["manifest"])
-    except (ValueError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise Unknown(f"{place} cannot be read: it is cut short or damaged.") from None
     if sealed != _seal(snapshot_id, context, manifest):
         raise Unknown(f"{place} was changed after it was written: its SHA-256 does not fit its content.")

@@ -106,6 +106,8 @@ class Entry(NamedTuple):
         """Raises KeyError, TypeError or ValueError when the row is not one that `to_json` made."""
         if row["kind"] not in get_args(Kind):
             raise ValueError(f"{row['kind']!r} is no kind of entry")
+        if row["path"] and not {"", ".", ".."}.isdisjoint(row["path"].split("/")):
+            raise ValueError(f"{row['path']!r} does not lie below the root")
         return cls(**row | {"mode": int(row["mode"], 8)})
 
 
@@ -162,7 +164,7 @@ class Manifest:
                 )
             manifest = cls(document["root"], map(Entry.from_json, document["entries"]))
             complete = len(manifest.entries) == len(document["entries"]) and manifest.digest() == document["digest"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise Unknown(f"The manifest cannot be read: {type(error).__name__}: {error}.") from None
         if not complete:
             raise Unknown("The manifest was changed after it was written: its digest does not fit its entries.")

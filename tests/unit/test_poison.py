@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.errors import Misconfigured, Mismatch, Unknown
+from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Entry, Manifest, compare, take_manifest
 from rekindle.poison import poison
@@ -105,3 +105,14 @@ def test_a_missing_root_is_said_to_be_missing(workspace: Path) -> None:
     shutil.rmtree(workspace)
     with pytest.raises(Misconfigured, match=r"There is no directory .*/workspace on the machine"):
         poison(MACHINE, manifest)
+
+
+@pytest.mark.parametrize("path", ["../outside", "dir/../../outside"])
+def test_it_never_leaves_the_root(tmp_path: Path, path: str) -> None:
+    """tar itself sees to that."""
+    root = tmp_path / "workspace"
+    root.mkdir()
+    entry = Entry(path, "file", 3, 0o644, 0, sha256="a" * 64)
+    with pytest.raises(RekindleError):
+        poison(MACHINE, Manifest(str(root), [entry]))
+    assert list(tmp_path.rglob("*")) == [root]
