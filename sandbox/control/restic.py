@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import socket
@@ -43,6 +44,7 @@ HOPELESS_PAUSE = 4.0  # seconds
 RESTARTS = 20
 AT_ONCE = 4  # on machines that share our processors; each takes one of them, and up to 250 MB of memory
 
+_log = logging.getLogger(__name__)
 _RETRYING = re.compile(rb"retrying after (?:(\d+)m(?!s))?(?:([\d.]+)s)?")
 _SCRIPTS = files("sandbox.control") / "scripts"
 _PRIVATE = (_SCRIPTS / "private.sh").read_text()
@@ -185,6 +187,7 @@ class Restic:
             try:
                 finished = await self._on_machine(machine, _BACKUP, *arguments, within=BACKUP_WITHIN, line=output.read)
             except _LockVanished:
+                _log.info("backup on instance %d: started again, another one's lock vanished", machine.instance_id)
                 await self._unlock(machine)
             else:
                 return finished, output
