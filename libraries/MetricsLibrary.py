@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from robot import result, running
@@ -13,6 +14,9 @@ from console import headline
 from rekindle import report as reports
 from rekindle.report import Report
 from rekindle.timeline import checks_table, timeline
+
+
+KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
@@ -79,9 +83,10 @@ class MetricsLibrary:
     def publish_report(self) -> Path:
         """Writes the test's JSON report, prints its summary, and shows its timeline and checks in the log.
 
-        The message of a passed test tells what was found out, for report.html.
-
         It belongs in the test's teardown, so that a failed test is reported too, with `success: false` and its error.
+        What a passed test found out becomes its message, for report.html. The error of a failed one stands at the top
+        of log.html; a failure that is not the product's (`WEATHER:`) or that tells nothing (`UNKNOWN:`) is tagged
+        `weather` or `unknown`, so that a continuous integration job can treat it apart.
 
         Returns:
             The path of the report.
@@ -91,8 +96,13 @@ class MetricsLibrary:
         built_in = BuiltIn()
         passed = built_in.get_variable_value("$TEST_STATUS", "FAIL") == "PASS"
         error = None if passed else str(built_in.get_variable_value("$TEST_MESSAGE", ""))
-        if passed:
+        if error is None:
             built_in.set_test_message(report.headline())
+        else:
+            test = str(built_in.get_variable_value("$TEST_NAME", ""))
+            built_in.set_suite_metadata(f"Failed: {test}", error.partition("\n")[0], top=True)
+            if kind := KIND_OF_FAILURE.search(error):
+                built_in.set_tags(kind[1].lower())
         path = report.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=error)
         logger.info(timeline(report.steps, report.elapsed()), html=True)
         logger.info(checks_table(report.checks), html=True)
