@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from rekindle.manifest import Comparison, Entry, Manifest, compare
 from rekindle.objects import ObjectMissing, ObjectStore
 from rekindle.restic_format import Blob, Node
 from rekindle.restic_repository import READERS, ResticRepository, SnapshotDocument, check_object, check_size
-from rekindle.restic_witness import tree_seen_by_restic
+from rekindle.restic_witness import ResticWitness
 
 # A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever.
 ATTEMPTS = 3
@@ -86,8 +87,8 @@ def audit_snapshot(
         Misconfigured: wrong keys, wrong password, no bucket, no repository, no restic here.
     """
     begun = time.monotonic()
-    with ThreadPoolExecutor(1) as beside:
-        witness = beside.submit(tree_seen_by_restic, store, prefix, password, snapshot_id) if restic_witness else None
+    with ExitStack() as beside:
+        witness = beside.enter_context(ResticWitness(store, prefix, password, snapshot_id)) if restic_witness else None
         repository = ResticRepository(store, prefix, password)
         snapshot = repository.snapshot(snapshot_id)
         for attempt in range(1, ATTEMPTS + 1):
@@ -97,7 +98,7 @@ def audit_snapshot(
             except ObjectMissing:
                 if attempt == ATTEMPTS or repository.index_is_current():
                     raise
-        if witness and witness.result() != snapshot.tree:
+        if witness and witness.tree() != snapshot.tree:
             raise Mismatch(
                 f"restic, run here, sees another tree in snapshot {snapshot.short_id} than is in the bucket."
             )
@@ -177,7 +178,8 @@ def _as_manifest(snapshot: SnapshotDocument, nodes: Iterable[Node], hashes: File
     else:
         raise Mismatch(f"Snapshot {snapshot.short_id} does not hold {expected.root}, but {', '.join(snapshot.paths)}.")
     manifest = Manifest(expected.root, (_as_entry(path, node, hashes, expected) for path, node in entries))
-    manifest.entries.setdefault("", expected.entries[""])
+    if root := expected.entries.get(""):
+        manifest.entries.setdefault("", root)
     return manifest
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 from rekindle.errors import Misconfigured, Mismatch, Unknown
 from rekindle.objects import ObjectStore
@@ -17,60 +18,89 @@ TIMEOUT = 120.0
 _ENVIRONMENT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
-def tree_seen_by_restic(store: ObjectStore, prefix: str, password: str, snapshot_id: str) -> str:
-    """Asks restic for a snapshot, and returns the id of its tree.
+class ResticWitness:
+    """Asks restic for one snapshot, beside whatever else is done meanwhile. Use it in a `with` statement.
 
     The credentials reach it in files that only we can read. It takes no lock and keeps no cache.
 
+    Args:
+        store: the bucket.
+        prefix: where in it the repository lies.
+        password: the repository's.
+        snapshot_id: the snapshot, or the first digits of its id.
+
     Raises:
-        Mismatch: restic does not find the snapshot.
-        Misconfigured: restic is missing here, or the password is wrong.
-        Unknown: restic fails otherwise, or gives no answer in time.
+        Misconfigured: restic is missing here.
     """
-    with tempfile.TemporaryDirectory(prefix="rekindle-restic-") as folder:
-        home = Path(folder)
-        credentials, password_file = home / "credentials", home / "password"
-        for path in (credentials, password_file):
-            path.touch(mode=0o600)
-        credentials.write_text(
-            f"[default]\naws_access_key_id = {store.key_id}\naws_secret_access_key = {store.secret}\n"
-        )
-        password_file.write_text(password)
-        answer = _run(
-            ["--repo", f"s3:{store.endpoint}/{store.bucket}/{prefix}", "--password-file", str(password_file)],
-            snapshot_id,
-            {"HOME": folder, "AWS_SHARED_CREDENTIALS_FILE": str(credentials)},
-        )
-    try:
-        trees = [row["tree"] for row in json.loads(answer) or []]
-    except (ValueError, KeyError, TypeError):
-        raise Unknown(f"restic, run here, gave an answer that cannot be understood: {answer[:200]!r}") from None
-    if len(trees) != 1:
-        raise Mismatch(f"restic, run here, does not find snapshot {snapshot_id} in bucket {store.bucket}.")
-    return str(trees[0])
 
+    def __init__(self, store: ObjectStore, prefix: str, password: str, snapshot_id: str) -> None:
+        self._bucket = store.bucket
+        self._snapshot_id = snapshot_id
+        self._home = tempfile.TemporaryDirectory(prefix="rekindle-restic-")
+        keys = f"aws_access_key_id = {store.key_id}\naws_secret_access_key = {store.secret}"
+        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        try:
+            self._process = subprocess.Popen(
+                [
+                    "restic",
+                    *("--repo", f"s3:{store.endpoint}/{store.bucket}/{prefix}"),
+                    *("--password-file", self._private("password", password)),
+                    *("--no-cache", "--no-lock", "--json", "snapshots", "--", snapshot_id),
+                ],
+                env=kept
+                | {
+                    "HOME": self._home.name,
+                    "AWS_SHARED_CREDENTIALS_FILE": self._private("credentials", f"[default]\n{keys}\n"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except FileNotFoundError:
+            self._home.cleanup()
+            raise Misconfigured(
+                "restic is not installed here, so it cannot witness the snapshot: apt-get install restic, or decline "
+                "this witness."
+            ) from None
 
-def _run(options: list[str], snapshot_id: str, variables: dict[str, str]) -> str:
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    try:
-        done = subprocess.run(
-            ["restic", *options, "--no-cache", "--no-lock", "--json", "snapshots", "--", snapshot_id],
-            env=kept | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Misconfigured(
-            "restic is not installed here, so it cannot witness the snapshot: apt-get install restic, or decline this "
-            "witness."
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise Unknown(f"restic, run here, gave no answer within {TIMEOUT:g} s.") from None
-    if re.search("wrong password|no key found", done.stderr):
-        raise Misconfigured("restic, run here, cannot open the repository with this password: check RESTIC_PASSWORD.")
-    if done.returncode:
-        raise Unknown(f"restic, run here, failed with exit code {done.returncode}: {done.stderr.strip()[-500:]}")
-    return done.stdout
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends restic, which goes on trying for a quarter of an hour when the store is down."""
+        with self._process as process:
+            process.kill()
+        self._home.cleanup()
+
+    def tree(self) -> str:
+        """The id of the snapshot's tree.
+
+        Raises:
+            Mismatch: restic does not find the snapshot.
+            Misconfigured: the password is wrong.
+            Unknown: restic fails otherwise, or gives no answer in time.
+        """
+        try:
+            answer, complaint = self._process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise Unknown(f"restic, run here, gave no answer within {TIMEOUT:g} s.") from None
+        if re.search("wrong password|no key found", complaint):
+            raise Misconfigured(
+                "restic, run here, cannot open the repository with this password: check RESTIC_PASSWORD."
+            )
+        if code := self._process.returncode:
+            raise Unknown(f"restic, run here, failed with exit code {code}: {complaint.strip()[-500:]}")
+        try:
+            trees = [row["tree"] for row in json.loads(answer) or []]
+        except (ValueError, KeyError, TypeError):
+            raise Unknown(f"restic, run here, gave an answer that cannot be understood: {answer[:200]!r}") from None
+        if len(trees) != 1:
+            raise Mismatch(f"restic, run here, does not find snapshot {self._snapshot_id} in bucket {self._bucket}.")
+        return str(trees[0])
+
+    def _private(self, name: str, text: str) -> str:
+        path = Path(self._home.name, name)
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return str(path)

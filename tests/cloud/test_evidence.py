@@ -28,7 +28,7 @@ from rekindle.errors import Misconfigured, Mismatch, Unknown
 from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.objects import ObjectMissing, ObjectStore, StoredObject
-from rekindle.restic_witness import tree_seen_by_restic
+from rekindle.restic_witness import ResticWitness
 from sandbox.state import StateDir
 from tests.cloud_under_test import CloudUnderTest
 from tests.unit.local_machine import LocalMachine
@@ -369,7 +369,7 @@ def test_a_store_that_is_down_is_unknown(world: World, address: dict[str, str]) 
     with pytest.raises(
         Unknown, match=r"^UNKNOWN: The object store at .* cannot be reached \(EndpointConnectionError\)"
     ):
-        audit_snapshot(down, world.prefix, PASSWORD, world.snapshot_id, world.manifest, restic_witness=False)
+        world.audit(store=down)
 
 
 def test_an_audit_without_restic_says_so(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -382,16 +382,20 @@ def test_an_audit_without_restic_says_so(world: World, monkeypatch: pytest.Monke
     assert result.not_witnessed == (audit.RESTIC,)
 
 
+def seen_by_restic(world: World, password: str = PASSWORD, snapshot_id: str = "") -> str:
+    with ResticWitness(world.store, world.prefix, password, snapshot_id or world.snapshot_id) as witness:
+        return witness.tree()
+
+
 def test_restic_and_we_see_the_same_tree(world: World) -> None:
-    tree = tree_seen_by_restic(world.store, world.prefix, PASSWORD, world.snapshot_id)
-    assert tree == world.audit().snapshot.tree
+    assert seen_by_restic(world) == world.audit().snapshot.tree
 
 
-def test_restic_says_when_it_does_not_find_the_snapshot(world: World) -> None:
+def test_restic_says_what_it_does_not_find(world: World) -> None:
     with pytest.raises((Mismatch, Unknown), match=r"snapshot 01234567|no matching ID"):
-        tree_seen_by_restic(world.store, world.prefix, PASSWORD, "01234567")
+        seen_by_restic(world, snapshot_id="01234567")
     with pytest.raises(Misconfigured, match="check RESTIC_PASSWORD"):
-        tree_seen_by_restic(world.store, world.prefix, "battery staple", world.snapshot_id)
+        seen_by_restic(world, password="battery staple")  # noqa: S106 - a wrong one
 
 
 # Manifests in the bucket

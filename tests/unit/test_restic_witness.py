@@ -9,7 +9,8 @@ import pytest
 
 from rekindle.errors import Misconfigured, Mismatch, Unknown
 from rekindle.objects import ObjectStore
-from rekindle.restic_witness import tree_seen_by_restic
+from rekindle.restic_witness import ResticWitness
+from rekindle.waiting import wait_until
 
 SECRET, PASSWORD = "s3cr3t-canary", "p4ssw0rd-canary"
 STORE = ObjectStore("http://127.0.0.1:9", "bucket", "key-id-canary", SECRET)
@@ -26,7 +27,8 @@ def restic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ask() -> str:
-    return tree_seen_by_restic(STORE, "some/where", PASSWORD, "1234abcd")
+    with ResticWitness(STORE, "some/where", PASSWORD, "1234abcd") as witness:
+        return witness.tree()
 
 
 def test_credentials_travel_in_private_files_only(
@@ -78,6 +80,16 @@ def test_no_answer_is_unknown(restic: Path, monkeypatch: pytest.MonkeyPatch) -> 
     restic.write_text("#!/bin/bash\nexec sleep 30\n")
     with pytest.raises(Unknown, match=r"restic, run here, gave no answer within 0\.2 s\."):
         ask()
+
+
+def test_an_answer_that_nobody_asks_for_is_not_waited_for(restic: Path, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    pid_file.touch()
+    restic.write_text(f"#!/bin/bash\necho $$ >{pid_file}; exec sleep 300\n")
+    with ResticWitness(STORE, "some/where", PASSWORD, "1234abcd"):
+        pid = wait_until("restic to run", pid_file.read_text, bool, timeout=10).value.strip()
+        assert Path("/proc", pid).exists()
+    assert not Path("/proc", pid).exists()
 
 
 def test_a_missing_restic_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
