@@ -15,7 +15,6 @@ from rekindle import report as reports
 from rekindle.report import Report
 from rekindle.timeline import checks_table, timeline
 
-
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
 
 
