@@ -153,6 +153,9 @@ class HibernationLibrary:
     def find_newest_hibernation(self, maker: Maker) -> Hibernation | None:
         """Finds the newest hibernation whose manifest lies in the bucket.
 
+        One that the product says it has woken already (by a run that did not come to its end) cannot be woken again,
+        and is passed over.
+
         Args:
             maker: who made it.
 
@@ -162,7 +165,7 @@ class HibernationLibrary:
         Raises:
             AssertionError: a kept manifest cannot be read or was changed (`UNKNOWN:`).
         """
-        found = newest(target.current().store, maker)
+        found = newest(target.current().store, maker, _can_be_woken)
         if found:
             tell(f"Found: snapshot {found.snapshot_id} of machine {found.instance_id}, {found.manifest.summary()}")
             report.current().resources["snapshot_id"] = found.snapshot_id
@@ -185,3 +188,13 @@ class HibernationLibrary:
                 f"Dumont Cloud said that snapshot {hibernation.snapshot_id} was deleted, but still lists it."
             )
         forget(opened.store, hibernation)
+
+
+def _can_be_woken(hibernation: Hibernation) -> bool:
+    if hibernation.maker == "steps":
+        return True
+    known = target.current().dumont.hibernation(hibernation.instance_id)
+    if known.get("status") != "woken" or known.get("snapshot_id") != hibernation.snapshot_id:
+        return True
+    tell(f"Passed over: snapshot {hibernation.snapshot_id}, because machine {hibernation.instance_id} was woken before")
+    return False

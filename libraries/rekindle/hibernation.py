@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,15 +39,17 @@ def keep(store: ObjectStore, hibernation: Hibernation) -> None:
     keep_manifest(store, hibernation.snapshot_id, hibernation.manifest, context)
 
 
-def newest(store: ObjectStore, maker: Maker) -> Hibernation | None:
-    """The newest one of that maker in the bucket; None when there is none.
+def newest(
+    store: ObjectStore, maker: Maker, usable: Callable[[Hibernation], bool] = lambda _: True
+) -> Hibernation | None:
+    """The newest one of that maker in the bucket that is usable; None when there is none.
 
     Raises:
         Unknown: one was cut short or changed, or was not written by this project.
     """
     for kept in find_manifests(store):
         found = _read(store, kept)
-        if found.maker == maker:
+        if found.maker == maker and usable(found):
             return found
     return None
 

@@ -6,6 +6,7 @@ The user's AWS configuration is not looked at: what counts is what is given here
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import time
@@ -22,6 +23,10 @@ from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+# Below WARNING they write every signed request, key ids included, and Robot would put that into its log.
+for _logger in ("boto3", "botocore"):
+    logging.getLogger(_logger).setLevel(logging.WARNING)
 
 CHUNK = 1 << 20
 # Between the tries of a read that broke off, seconds. It goes on where it stopped.

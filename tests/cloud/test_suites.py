@@ -1,37 +1,464 @@
-"""The suites as their users start them: on a live target that is the embedded cloud, with wrong input, interrupted."""
+"""The suites as their users start them: with wrong input, on a live target that is the embedded cloud, on a cloud that
+loses things, and cut off in every step. Each run is a `robot` of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, Self
 
+import httpx2
 import pytest
 from robot.api import ExecutionResult
 
-PROJECT = Path(__file__).resolve().parents[2]
+from rekindle.market import MarketClient
+from rekindle.objects import ObjectStore
+from rekindle.settings import Settings
+from rekindle.waiting import hold_for, wait_until
+from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
+
+WITHIN = 120.0  # seconds that one run may take
+LEFT_AFTER = 10.0  # seconds after which nothing of a run that was cut off may be rented
+
+STEPWISE_HIBERNATION = ("--test", "Machine Is Hibernated Step By Step")
+STEPWISE_WAKE = ("--test", "Hibernated Machine Wakes Step By Step")
+WAKE_BY_PRODUCT = ("--test", "Hibernated Machine Is Woken By The Product")
+QUICK = tuple(
+    word
+    for variable in ("SMALL_FILES:20", "LARGE_FILE_BYTES:100000", "IDLE_SECONDS:1", "GONE_TIMEOUT:2s")
+    for word in ("--variable", variable)
+)
+SETUP_FAILED = "Parent suite setup failed:\n"
 
 
-def run_robot(
-    folder: Path, *options: str, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Runs `robot` on the suites, with an environment that holds no credential but the given ones."""
-    plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "robot", "--outputdir", str(folder), *options, "suites"],
-        cwd=PROJECT,
-        env=plain | dict(environment or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
+@dataclass
+class Run:
+    """One `robot` on the suites, with an environment that holds no credential but the given ones."""
+
+    folder: Path
+    options: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def start(self) -> subprocess.Popen[str]:
+        """Starts it in a session of its own, as a terminal does."""
+        plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        no_file = ("--variable", f"ENV_FILE:{self.folder / 'no such file'}")
+        return subprocess.Popen(
+            [sys.executable, "-m", "robot", "--outputdir", str(self.folder), *no_file, *self.options, "suites"],
+            cwd=PROJECT_DIR,
+            env=plain | dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def to_its_end(self) -> Ended:
+        with self.start() as process:
+            console, _ = process.communicate(timeout=WITHIN)
+        tests = ExecutionResult(str(self.folder / "output.xml")).suite.all_tests
+        return Ended(
+            self.folder, process.returncode, console, {test.name: test.message for test in tests if test.failed}
+        )
+
+
+@dataclass
+class Ended:
+    """What a run left: its exit code, its console, and the messages of the tests that failed, by their names."""
+
+    folder: Path
+    exit_code: int
+    console: str
+    failures: dict[str, str]
+
+    def passed(self) -> None:
+        assert (self.exit_code, self.failures) == (0, {}), self.console
+
+    def stopped_with(self, message: str) -> None:
+        """Nothing ran: each test has the same message, and no traceback is shown."""
+        assert self.exit_code == len(self.failures) > 0
+        assert set(self.failures.values()) == {SETUP_FAILED + message}
+        assert "Traceback" not in self.console
+
+    def reports(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*_report_*.json"))]
+
+
+class Stage:
+    """A cloud for the runs, and what a spectator needs who looks on and plays tricks."""
+
+    def __init__(self, cloud: CloudUnderTest) -> None:
+        self.cloud = cloud
+        settings = Settings.from_mapping(cloud.environment)
+        assert settings.vast_url
+        assert settings.vast_api_key
+        self.market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value())
+        self.store = ObjectStore(
+            settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
+        )
+        self.control = httpx2.Client(
+            base_url=f"{settings.dumont_api_url}/_sandbox",
+            headers={"Authorization": f"Bearer {cloud.environment['SANDBOX_CONTROL_TOKEN']}"},
+            trust_env=False,
+        )
+
+    def sandbox(self, folder: Path, *options: str) -> Run:
+        """A run on the target `sandbox`, with few files."""
+        return Run(folder, ("--variable", f"STATE_DIR:{self.cloud.state_dir}", *QUICK, *options))
+
+    def live(self, folder: Path, *options: str, **changes: str) -> Run:
+        """A run on the target `live`, with few files; `changes` are variables that the user has set otherwise."""
+        chosen = ("--variable", "TARGET:live", "--variable", "MAX_PRICE:1", *QUICK)
+        return Run(folder, (*chosen, *options), self.cloud.environment | changes)
+
+    def rented(self) -> dict[int, str]:
+        """Label by id of every machine."""
+        return {row.id: row.label or "" for row in self.market.instances()}
+
+    def workspace(self, instance_id: int) -> Path:
+        return self.cloud.state_dir / "machines" / str(instance_id) / "workspace"
+
+    @contextlib.contextmanager
+    def at(self, event: str, act: Callable[[Mapping[str, int]], None]) -> Iterator[None]:
+        """Acts whenever the cloud has just done something, before it goes on."""
+
+        class Subscriber(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                act(json.loads(self.rfile.read(int(self.headers["content-length"])))["data"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Subscriber)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        self.control.post("/subscriptions", json={"event": event, "url": url}).raise_for_status()
+        try:
+            yield
+        finally:
+            self.control.delete("/subscriptions").raise_for_status()
+            server.shutdown()
+            server.server_close()
+
+    @contextlib.contextmanager
+    def answering(self, **fault: object) -> Iterator[None]:
+        """Dumont Cloud gives a fixed answer instead of doing what it is asked for."""
+        self.control.post("/faults", json={"name": "lie", "kind": "answer", **fault}).raise_for_status()
+        try:
+            yield
+        finally:
+            self.control.delete("/faults").raise_for_status()
+
+    def close(self) -> None:
+        self.control.close()
+        self.market.close()
+        self.store.close()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    cloud = CloudUnderTest(tmp_path_factory.mktemp("suites") / "cloud")
+    cloud.up()
+    stage = Stage(cloud)
+    yield stage
+    stage.close()
+    cloud.down()
+
+
+# ── What a user gives who is mistaken ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_live_without_credentials_names_every_variable(tmp_path: Path) -> None:
+    ended = Run(
+        tmp_path, ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--include", "smoke")
+    ).to_its_end()
+    ended.stopped_with(
+        "Missing in the environment and in .env:\n"
+        "  DUMONT_API_URL      the address of the Dumont API, such as http://localhost:8766\n"
+        "  DUMONT_EMAIL        the e-mail of the Dumont account\n"
+        "  DUMONT_PASSWORD     the password of the Dumont account\n"
+        "  B2_KEY_ID           the id of the bucket's application key\n"
+        "  B2_APPLICATION_KEY  the bucket's application key\n"
+        "  B2_BUCKET           the bucket that holds the snapshots\n"
+        "  B2_ENDPOINT         the bucket's S3 endpoint, such as s3.us-west-000.backblazeb2.com\n"
+        "  SSH_KEY_PATH        the private SSH key that the market's account knows\n"
+        'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
     )
 
 
-def messages(folder: Path) -> list[str]:
-    """The message of every test of a run."""
-    result = ExecutionResult(str(folder / "output.xml"))
-    return [test.message for test in result.suite.all_tests]
+def test_live_without_a_budget_starts_nothing(stage: Stage, tmp_path: Path) -> None:
+    stage.live(tmp_path, "--include", "phase3").to_its_end().stopped_with(
+        "BUDGET_USD is not set, so nothing that costs money is started. Say how much this run may spend at most: "
+        "--variable BUDGET_USD:3"
+    )
+    assert stage.rented() == {}
+
+
+def test_a_wrong_password_is_told(stage: Stage, tmp_path: Path) -> None:
+    run = stage.live(tmp_path, "--variable", "BUDGET_USD:1", "--include", "phase3", DUMONT_PASSWORD="wrong")  # noqa: S106
+    run.to_its_end().stopped_with(
+        f"Dumont API at {stage.cloud.environment['DUMONT_API_URL']} refused the login of "
+        f"{stage.cloud.environment['DUMONT_EMAIL']}: Invalid email or password. Check DUMONT_EMAIL and DUMONT_PASSWORD."
+    )
+    assert stage.rented() == {}
+
+
+def test_an_api_that_cannot_be_reached_is_told(stage: Stage, tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:9"
+    run = stage.live(tmp_path, "--variable", "BUDGET_USD:1", "--include", "phase3", DUMONT_API_URL=nowhere)
+    run.to_its_end().stopped_with(
+        f"Dumont API at {nowhere} is not reachable: connection refused. Is it running? Is DUMONT_API_URL its address?"
+    )
+
+
+def test_an_unknown_target_is_told(tmp_path: Path) -> None:
+    ended = Run(tmp_path, ("--variable", "TARGET:moon", "--include", "smoke")).to_its_end()
+    ended.stopped_with("ValueError: Argument 'kind' got value 'moon' that cannot be converted to 'sandbox' or 'live'.")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            {"B2_APPLICATION_KEY": "wrong"},
+            r"refused our keys for bucket \S+ \(SignatureDoesNotMatch\): check B2_KEY_ID",
+        ),
+        ({"B2_BUCKET": "none"}, r"refused our keys for bucket none \(AccessDenied\): check B2_BUCKET, B2_KEY_ID"),
+    ],
+)
+def test_the_smoke_suite_tells_what_is_wrong_with_the_bucket(
+    stage: Stage, tmp_path: Path, wrong: dict[str, str], words: str
+) -> None:
+    test = "Bucket Opens With The Right Keys Only"
+    ended = stage.live(tmp_path, "--variable", "BUDGET_USD:1", "--test", test, **wrong).to_its_end()
+    assert ended.exit_code == 1
+    assert re.match(rf"The object store at \S+ {words} and B2_APPLICATION_KEY, ", ended.failures[test])
+
+
+# ── Secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Watch:
+    """Looks again and again at what everybody can see of every process, while something runs."""
+
+    def __init__(self, what: str) -> None:
+        self.seen: set[bytes] = set()
+        self._what = what
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.05):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):  # it has ended, or is another user's
+                    self.seen.add((process / self._what).read_bytes())
+
+
+def secrets_of(cloud: CloudUnderTest) -> dict[str, bytes]:
+    """Every credential of a cloud, by name: what its users are given, and what its parts keep among themselves."""
+    public = {"dumont_email", "b2_bucket", "r2_bucket"}
+    kept = json.loads((cloud.state_dir / "secrets.json").read_text())
+    secrets = {name: value.encode() for name, value in kept.items() if name not in public}
+    names = re.compile("PASSWORD|KEY|TOKEN|SECRET")
+    given = {name: value for name, value in cloud.environment.items() if names.search(name) and name != "SSH_KEY_PATH"}
+    assert {value.encode() for value in given.values()} <= set(secrets.values())
+    for key in ("user", "control"):
+        lines = (cloud.state_dir / "keys" / key).read_bytes().splitlines()
+        secrets[f"SSH key {key}"] = lines[len(lines) // 2]
+    return secrets
+
+
+def leaks(secrets: Mapping[str, bytes], places: Mapping[str, bytes]) -> list[str]:
+    found = [f"{name} in {place}" for place, text in places.items() for name, value in secrets.items() if value in text]
+    return found + [f"a token in {place}" for place, text in places.items() if re.search(rb"eyJ[\w-]{8,}\.eyJ", text)]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_live_target_that_is_the_embedded_cloud_passes_and_keeps_its_secrets(stage: Stage, tmp_path: Path) -> None:
+    with Watch("cmdline") as watch:
+        ended = stage.live(
+            tmp_path, "--variable", "BUDGET_USD:3", "--loglevel", "TRACE", "--include", "smoke", "--include", "phase3"
+        ).to_its_end()
+    ended.passed()
+    assert [report["test_name"] for report in ended.reports()] == [
+        "auto_hibernation_by_product",
+        "auto_hibernation",
+        "wake_hibernation_by_product",
+        "wake_hibernation",
+    ]
+    left = files_in(tmp_path) | {"the console": ended.console.encode()}
+    assert b"TRACE" in left["output.xml"]
+    assert leaks(secrets_of(stage.cloud), left) == []
+    assert any(b"restic" in line for line in watch.seen)
+    assert leaks(secrets_of(stage.cloud), {line.decode(errors="replace"): line for line in watch.seen}) == []
+
+
+def test_the_sandbox_keeps_its_secrets_from_every_environment(stage: Stage, tmp_path: Path) -> None:
+    with Watch("environ") as watch:
+        ended = stage.sandbox(tmp_path, "--loglevel", "TRACE", *STEPWISE_HIBERNATION, *STEPWISE_WAKE).to_its_end()
+    ended.passed()
+    secrets = secrets_of(stage.cloud)
+    assert leaks(secrets, files_in(tmp_path) | {"the console": ended.console.encode()}) == []
+    assert any(b"AWS_SHARED_CREDENTIALS_FILE" in text for text in watch.seen)
+    assert leaks(secrets, {text.decode(errors="replace"): text for text in watch.seen}) == []
+
+
+# ── Witnesses ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_declined_market_is_reported_as_not_witnessed(stage: Stage, tmp_path: Path) -> None:
+    options = ("--variable", "BUDGET_USD:1", "--variable", "DECLINED_WITNESSES:market", *STEPWISE_HIBERNATION)
+    ended = stage.live(tmp_path, *options, VAST_URL="", VAST_API_KEY="").to_its_end()
+    ended.passed()
+    (report,) = ended.reports()
+    assert report["not_witnessed"] == ["market: not witnessed, because VAST_API_KEY is not given"]
+    assert report["cost"]["market_bill_usd"] is None
+    assert "bill not witnessed" in ended.console
+
+
+# ── A cloud that loses things ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def flip_a_byte(workspace: Path) -> None:
+    """The size and the time of change stay as they were."""
+    file = workspace / "auto-hibernation-test-2.txt"
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[7] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def remove_a_file(workspace: Path) -> None:
+    (workspace / "auto-hibernation-test-more" / "small" / "000007.txt").unlink()
+
+
+def add_a_file(workspace: Path) -> None:
+    """Where the time of change of no directory tells of it."""
+    (workspace / "left by somebody else").touch()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (flip_a_byte, r"1 changed of .*: changed auto-hibernation-test-2\.txt \(sha256 \w+… expected, \w+… seen\)\."),
+        (remove_a_file, r"1 changed, 1 missing of .*, missing auto-hibernation-test-more/small/000007\.txt\."),
+        (add_a_file, r"1 extra of .*: extra left by somebody else\."),
+    ],
+)
+def test_damage_after_the_restore_is_found(
+    stage: Stage, tmp_path: Path, damage: Callable[[Path], None], words: str
+) -> None:
+    with stage.at("restore.finished", lambda data: damage(stage.workspace(data["instance_id"]))):
+        ended = stage.sandbox(tmp_path, *STEPWISE_WAKE).to_its_end()
+    (message,) = ended.failures.values()
+    assert re.fullmatch(f"Restored workspace differs from the manifest: {words}", message), message
+    (report,) = ended.reports()
+    assert (report["validation"]["success"], report["validation"]["error"]) == (False, message)
+    assert stage.rented() == {}
+
+
+def test_damage_after_a_wake_by_the_product_is_found_and_spoils_no_later_run(stage: Stage, tmp_path: Path) -> None:
+    with stage.at("restore.finished", lambda data: flip_a_byte(stage.workspace(data["instance_id"]))):
+        ended = stage.sandbox(tmp_path / "red", *WAKE_BY_PRODUCT).to_its_end()
+    (message,) = ended.failures.values()
+    assert message.startswith("Restored workspace differs from the manifest: 1 changed of "), message
+    stage.sandbox(tmp_path / "green", *WAKE_BY_PRODUCT).to_its_end().passed()
+
+
+def test_an_object_that_is_deleted_before_the_wake_is_found(stage: Stage, tmp_path: Path) -> None:
+    before = {one.key for one in stage.store.list("restic/data/")}
+    stage.sandbox(tmp_path / "asleep", *STEPWISE_HIBERNATION).to_its_end().passed()
+    pack = next(one.key for one in stage.store.list("restic/data/") if one.key not in before)
+    content = stage.store.read(pack)
+    stage.store.delete(pack)
+    try:
+        ended = stage.sandbox(tmp_path / "awake", *STEPWISE_WAKE).to_its_end()
+    finally:
+        stage.store.put(pack, content)
+    (message,) = ended.failures.values()
+    assert re.fullmatch(rf"Object {pack} in bucket \S+ is missing(, and snapshot \w+ needs it)?\.", message), message
+    assert "[2/5]" not in ended.console
+    assert stage.rented() == {}
+
+
+def test_a_machine_that_is_kept_alive_at_destroy_is_found(stage: Stage, tmp_path: Path) -> None:
+    with stage.answering(match=r"^DELETE .*/instances/\d+$", status=200, body={"success": True}):
+        ended = stage.sandbox(tmp_path, *STEPWISE_HIBERNATION).to_its_end()
+    (message,) = ended.failures.values()
+    assert re.fullmatch(
+        r"Dumont Cloud answered that machine \d+ \(.*\) was destroyed, but Dumont Cloud still lists it as running, the "
+        r"marketplace still lists it as running, SSH on \S+ still answers, and it still bills \$\S+/h\. Rekindle has "
+        r"destroyed it at the market itself; it was gone after \S+ s\.",
+        message,
+    ), message
+    assert stage.rented() == {}
+
+
+# ── Runs that are cut off ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def cut_off(stage: Stage, folder: Path, step: int, endings: Sequence[signal.Signals]) -> int:
+    """Ends a run as soon as it says that it begins a step, and sees its machine go. Returns its exit code."""
+    machine = None
+    with stage.sandbox(folder, *STEPWISE_HIBERNATION).start() as process:
+        assert process.stdout
+        for line in process.stdout:
+            if found := re.search(r"Instance ID: (\d+)", line):
+                machine = int(found[1])
+            if f"[{step}/5]" in line:
+                break
+        for ending in endings:
+            if ending == signal.SIGINT:  # as Ctrl-C in a terminal: everybody in the foreground gets it
+                os.killpg(process.pid, ending)
+                next(line for line in process.stdout if "force" in line)  # Robot has noticed
+            else:
+                process.send_signal(ending)
+        wait_until(
+            f"the machine of step {step} to be gone",
+            stage.rented, lambda there: machine not in there, timeout=LEFT_AFTER,
+        )  # fmt: skip
+        process.stdout.read()
+        assert (machine is None) == (step == 1)
+        return process.wait(WITHIN)
+
+
+@pytest.mark.parametrize(
+    ("endings", "exit_code"),
+    [([signal.SIGINT], 1), ([signal.SIGINT, signal.SIGINT], 253), ([signal.SIGKILL], -signal.SIGKILL)],
+)
+def test_a_run_that_is_cut_off_leaves_no_machine(
+    stage: Stage, tmp_path: Path, endings: Sequence[signal.Signals], exit_code: int
+) -> None:
+    steps = range(1, 6)
+    with ThreadPoolExecutor(len(steps)) as pool:
+        codes = list(pool.map(lambda step: cut_off(stage, tmp_path / str(step), step, endings), steps))
+    assert codes == [exit_code] * len(steps)
+    # The machine of step 1 may have been on its way when its run ended: it must not come to stay.
+    hold_for("nothing to be rented", stage.rented, lambda there: not there, seconds=3)
