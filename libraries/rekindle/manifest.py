@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ _MISSING_TOOL, _NO_ROOT, _NOT_A_DIRECTORY = 21, 22, 23
 # An entry whose last change is not older than this when the reading begins may have been changed while it was read: the
 # clock of a file system runs up to one tick, 10 ms, behind.
 _TICK = 0.01
+# How long a tree that was written to in the instant before is given to become older than that, seconds.
+_SETTLING = 0.1
 
 # The hashes come first and the listing after them, with the time of each entry's last change: when all of these lie
 # before the start, whatever was hashed is what is listed. Records end with NUL, so that any name is safe, and all paths
@@ -196,7 +199,8 @@ def take_manifest(machine: Machine, root: str) -> Manifest:
         Unknown: a tool is missing there, an entry cannot be read or keeps changing, or the answer was cut short.
         RekindleError: the machine does not answer.
     """
-    for _ in range(2):
+    for pause in (0.0, _SETTLING):
+        time.sleep(pause)
         entries, restless = _read(machine, root)
         if not restless:
             return Manifest(root, entries)
