@@ -47,8 +47,9 @@ class MetricsLibrary:
     def start_group(self, data: running.Group, result: result.Group) -> None:
         """Prints a step as it starts."""
         if _runs(data, result):
-            logger.console(f"\n{data.name}…")
+            # First the clock: a Ctrl-C may cut off what is printed.
             reports.current().start_step(data.name)
+            logger.console(f"\n{data.name}…")
 
     def end_group(self, data: running.Group, result: result.Group) -> None:
         """Prints how long a step took."""
