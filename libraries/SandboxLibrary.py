@@ -24,6 +24,8 @@ class SandboxLibrary:
     def start_sandbox(self) -> None:
         """Starts the embedded cloud again after [Stop Sandbox] or [Kill Part]. Its machines boot again."""
         _cloud().up_again()
+        for machine in target.current().machines.values():
+            machine.was_interrupted()
 
     @keyword
     def stop_sandbox(self) -> None:

@@ -37,6 +37,7 @@ class RentedMachine:
     ssh: Machine | None = None
     gone: bool = False
     _seen_alive_at: float = field(default=0.0, repr=False)
+    _interrupted: bool = field(default=False, repr=False)
 
     def __str__(self) -> str:
         return f"machine {self.id} ({self.gpu_name}, label {self.label or 'none'})"
@@ -56,6 +57,10 @@ class RentedMachine:
         """Remembers that it was surely still rented at this moment (now); sharpens what its life can have cost."""
         self._seen_alive_at = max(self._seen_alive_at, time.monotonic() if at is None else at)
 
+    def was_interrupted(self) -> None:
+        """Remembers that it stood still for a while and need not be billed for it: its least cost is unknown."""
+        self._interrupted = True
+
     def asked_at_epoch(self) -> float:
         """When the create call went out, in seconds since the epoch: what bills are asked from."""
         return time.time() - (time.monotonic() - self.asked_at)
@@ -64,4 +69,5 @@ class RentedMachine:
         """What it cost, when `gone_at` is the first moment at which it was surely gone."""
         # While it boots, only its disk may be charged; how long it booted is for the market to tell.
         ready_at = self.asked_at + self.provision_seconds
-        return Cost(self.hourly_usd, Life(max(self._seen_alive_at - ready_at, 0.0), gone_at - self.asked_at))
+        at_least = 0.0 if self._interrupted else max(self._seen_alive_at - ready_at, 0.0)
+        return Cost(self.hourly_usd, Life(at_least, gone_at - self.asked_at))

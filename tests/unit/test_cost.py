@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from rekindle.budget import Reservation
 from rekindle.cost import Cost, Life, reconcile
 from rekindle.errors import Mismatch, Unknown
+from rekindle.rented import RentedMachine
 
 SECOND = 0.36 / 3600
 
@@ -51,3 +53,21 @@ def test_no_bill_is_unknown_not_zero() -> None:
 def test_a_growing_bill_is_not_compared() -> None:
     with pytest.raises(Unknown, match="still grows"):
         reconcile("machine 7", COST, [Row(101 * SECOND), Row(0, end=None)])
+
+
+def test_a_machine_that_stood_still_has_no_least_cost() -> None:
+    rented = RentedMachine(
+        id=7,
+        label="rekindle-run-1",
+        gpu_name="RTX 3060",
+        hourly_usd=0.36,
+        asked_at=0.0,
+        answered_at=1.0,
+        intent=1,
+        reservation=Reservation("offer 7", 1.0),
+    )
+    rented.seen_alive(at=100.0)
+    assert rented.cost(gone_at=110.0).at_least_usd == pytest.approx(0.01)
+    rented.was_interrupted()
+    assert rented.cost(gone_at=110.0).at_least_usd == 0
+    assert rented.cost(gone_at=110.0).usd == pytest.approx(0.011)
