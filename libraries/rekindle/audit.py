@@ -8,17 +8,14 @@ another computer, can be compared with it.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
-from rekindle.errors import Mismatch, Unknown
+from rekindle.errors import Mismatch
 from rekindle.file_hashes import FileHashes
 from rekindle.manifest import Comparison, Entry, Manifest, compare
 from rekindle.objects import ObjectMissing, ObjectStore
@@ -29,11 +26,6 @@ from rekindle.restic_witness import ResticWitness
 # A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever.
 ATTEMPTS = 3
 OWN_READER, RESTIC = "our own reader of the bucket", "restic, run here"
-
-FOLDER = "rekindle/manifests/"
-FORMAT = "rekindle kept manifest"
-VERSION = 1
-_KEY = re.compile(re.escape(FOLDER) + r"(\d+)-([0-9a-f]+)\.json")
 
 
 @dataclass(frozen=True)
@@ -191,78 +183,3 @@ def _as_entry(path: str, node: Node, hashes: FileHashes, expected: Manifest) -> 
         # The same SHA-256 means the same bytes, and so the same MD5.
         md5 = counterpart.md5 if counterpart and counterpart.sha256 == sha256 else None
     return Entry(path, node.kind, node.size, node.mode, node.mtime_ns, node.link_target, sha256, md5)
-
-
-@dataclass(frozen=True)
-class KeptManifest:
-    """A manifest in the bucket, by its key: when it was kept (seconds since 1970), and of which snapshot."""
-
-    key: str
-    kept_at: int
-    snapshot_id: str
-
-
-@dataclass(frozen=True)
-class Hibernation:
-    """A snapshot, what the workspace held when it was taken, and what else was noted then.
-
-    `key` is the object that keeps this in the bucket.
-    """
-
-    key: str
-    snapshot_id: str
-    manifest: Manifest
-    context: dict[str, Any]
-
-
-def keep_manifest(store: ObjectStore, snapshot_id: str, manifest: Manifest, context: dict[str, Any]) -> Hibernation:
-    """Writes a manifest into the bucket.
-
-    Args:
-        store: the bucket.
-        snapshot_id: the snapshot that the manifest describes.
-        manifest: what was in the workspace.
-        context: what else a later run should know: instance, label, run, how it was hibernated. Plain JSON, no secrets.
-    """
-    key = f"{FOLDER}{int(time.time())}-{snapshot_id}.json"
-    head = json.dumps({"format": FORMAT, "version": VERSION, "snapshot_id": snapshot_id, "context": context})
-    seal = _seal(snapshot_id, context, manifest)
-    store.put(key, f'{head[:-1]}, "sha256": "{seal}", "manifest": {manifest.to_json()}}}\n'.encode())
-    return Hibernation(key, snapshot_id, manifest, context)
-
-
-def find_manifests(store: ObjectStore) -> list[KeptManifest]:
-    """All manifests in the bucket, the newest first. None of them is read."""
-    matches = [(one.key, _KEY.fullmatch(one.key)) for one in store.list(FOLDER)]
-    kept = [KeptManifest(key, int(match[1]), match[2]) for key, match in matches if match]
-    return sorted(kept, key=lambda one: (one.kept_at, one.key), reverse=True)
-
-
-def read_manifest(store: ObjectStore, key: str) -> Hibernation:
-    """Reads what `keep_manifest` wrote.
-
-    Raises:
-        ObjectMissing: it is gone.
-        Unknown: it is cut short, or not as it was written.
-    """
-    place = store.where(key)
-    try:
-        document = json.loads(store.read(key))
-        if (document["format"], document["version"]) != (FORMAT, VERSION):
-            raise Unknown(f"{place} cannot be read: it is {document['format']!r} version {document['version']!r}.")
-        snapshot_id, context, sealed = document["snapshot_id"], document["context"], document["sha256"]
-        manifest = Manifest.from_document(document["manifest"])
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise Unknown(f"{place} cannot be read: it is cut short or damaged.") from None
-    if sealed != _seal(snapshot_id, context, manifest):
-        raise Unknown(f"{place} was changed after it was written: its SHA-256 does not fit its content.")
-    return Hibernation(key, snapshot_id, manifest, context)
-
-
-def forget_manifest(store: ObjectStore, key: str) -> None:
-    """Removes a manifest from the bucket. One that is gone already is fine."""
-    store.delete(key)
-
-
-def _seal(snapshot_id: str, context: dict[str, Any], manifest: Manifest) -> str:
-    return hashlib.sha256(json.dumps([snapshot_id, context, manifest.digest()], sort_keys=True).encode()).hexdigest()

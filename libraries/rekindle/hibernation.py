@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from rekindle.audit import KeptManifest, find_manifests, forget_manifest, keep_manifest, read_manifest
 from rekindle.errors import Unknown
+from rekindle.kept_manifests import ListedManifest, find_manifests, forget_manifest, keep_manifest, read_manifest
 from rekindle.manifest import Manifest
 from rekindle.objects import ObjectStore
 
@@ -61,7 +61,7 @@ def forget(store: ObjectStore, hibernation: Hibernation) -> None:
             forget_manifest(store, kept.key)
 
 
-def _read(store: ObjectStore, kept: KeptManifest) -> Hibernation:
+def _read(store: ObjectStore, kept: ListedManifest) -> Hibernation:
     read = read_manifest(store, kept.key)
     context = read.context
     try:

@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 
 from rekindle import audit
-from rekindle.audit import (
-    AuditResult,
-    audit_snapshot,
-    find_manifests,
-    forget_manifest,
-    keep_manifest,
-    read_manifest,
-)
+from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Mismatch, Unknown
 from rekindle.files import WorkspacePlan, create_test_files
+from rekindle.kept_manifests import find_manifests, forget_manifest, keep_manifest, read_manifest
 from rekindle.manifest import Entry, Manifest, take_manifest
 from rekindle.objects import ObjectMissing, StoredObject
 from tests.unit.folder_store import FolderStore

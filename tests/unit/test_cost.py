@@ -62,7 +62,6 @@ def test_a_machine_that_stood_still_has_no_least_cost() -> None:
         gpu_name="RTX 3060",
         hourly_usd=0.36,
         asked_at=0.0,
-        answered_at=1.0,
         intent=1,
         reservation=Reservation("offer 7", 1.0),
     )
