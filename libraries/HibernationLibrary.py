@@ -179,13 +179,14 @@ class HibernationLibrary:
             hibernation: what was woken and compared, so that nobody needs it any more.
 
         Raises:
-            AssertionError: the product still lists the snapshot.
+            AssertionError: the snapshot is still in the bucket.
         """
         opened = target.current()
         opened.dumont.delete_snapshot(hibernation.snapshot_id)
-        if any(hibernation.snapshot_id in row.values() for row in opened.dumont.snapshots()):
+        if left := opened.store.list(f"{opened.repository_prefix}/snapshots/{hibernation.snapshot_id}"):
             raise Mismatch(
-                f"Dumont Cloud said that snapshot {hibernation.snapshot_id} was deleted, but still lists it."
+                f"Dumont Cloud said that snapshot {hibernation.snapshot_id} was deleted, but {left[0].key} is still in "
+                f"bucket {opened.settings.b2_bucket}, and paid for."
             )
         forget(opened.store, hibernation)
 
