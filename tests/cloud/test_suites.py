@@ -145,7 +145,7 @@ class Stage:
                 """Says nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Subscriber)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
         self.control.post("/subscriptions", json={"event": event, "url": url}).raise_for_status()
         try:

@@ -11,6 +11,9 @@ Test Teardown     Mend Sandbox
 *** Test Cases ***
 An Idle Machine Falls Asleep And Wakes Once
     ${hibernation} =    Hibernate A Machine
+    Run Keyword And Expect Error
+    ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise*
+    ...    Wake Machine    ${hibernation}    max_price=0.01
     ${machine} =    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}
     Workspace Should Equal Manifest    ${machine}    ${hibernation}
     Run Keyword And Expect Error
@@ -18,14 +21,6 @@ An Idle Machine Falls Asleep And Wakes Once
     ...    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}
     Should Not Be Found    ${hibernation}
     Forget Hibernation    ${hibernation}
-
-No Machine Is Cheap Enough To Wake On
-    ${hibernation} =    Hibernate A Machine
-    Run Keyword And Expect Error
-    ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise*
-    ...    Wake Machine
-    ...    ${hibernation}
-    ...    max_price=0.01
 
 A Hibernation Fails
     Break New Machines    no_restic

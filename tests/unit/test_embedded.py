@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def control_api() -> Iterator[ControlApi]:
     with ControlApi() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()

@@ -31,7 +31,7 @@ class _Login(BaseHTTPRequestHandler):
 def product() -> Iterator[str]:
     """The address of a Dumont API that lets everybody in."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Login) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
