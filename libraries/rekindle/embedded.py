@@ -34,8 +34,8 @@ class EmbeddedCloud:
 
     def __init__(self, state_dir: Path | None = None) -> None:
         """Starts nothing. `state_dir` is the default one of the command line when None."""
-        self._state_dir = state_dir
-        self._options = ["--state-dir", str(state_dir)] if state_dir else []
+        self._state_dir = state_dir.expanduser().absolute() if state_dir else None
+        self._options = ["--state-dir", str(self._state_dir)] if self._state_dir else []
         self._environment: dict[str, str] = {}
         self._called_off = threading.Event()
 

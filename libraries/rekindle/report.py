@@ -98,9 +98,10 @@ class Report:
         timings = self.timings()
         missing = [step for step in steps if f"{step}_sec" not in timings]
         if missing or not steps:
+            ended = ", ".join(dict.fromkeys(step.key.removesuffix("_sec") for step in self.steps))
             raise Unknown(
                 f"The seconds of {', '.join(missing) or 'no step'} cannot be summed up: steps that have ended in this "
-                f"test are {', '.join(timings)}."
+                f"test are {ended or 'none'}."
             )
         return sum(timings[f"{step}_sec"] for step in steps)
 

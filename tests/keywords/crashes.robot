@@ -10,6 +10,8 @@ Suite Teardown    Destroy All Machines And Prove It
 *** Test Cases ***
 Everything Is Down
     Stop Sandbox
+    ${status} =    Sandbox Status
+    Should Contain    ${status}    down
     Run Keyword And Expect Error
     ...    UNKNOWN: Dumont API at * answered before, but not to POST /api/v1/snapshots: *. Is it still running?
     ...    Create Snapshot    ${MACHINE}    ${WORKSPACE}

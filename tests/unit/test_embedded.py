@@ -155,6 +155,13 @@ def test_a_cloud_of_its_own_is_named_in_every_call(command_line: CommandLine, tm
     ]
 
 
+def test_a_directory_is_where_the_user_means_it(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    EmbeddedCloud(Path("own")).status()
+    EmbeddedCloud(Path("~/own")).status()
+    assert [call[-1] for call in command_line.calls()] == [str(Path.cwd() / "own"), "/home/somebody/own"]
+
+
 def test_a_cloud_that_does_not_start_is_told_in_its_own_words(command_line: CommandLine) -> None:
     command_line.refuses("up", "The store has died.")
     with pytest.raises(CloudDown) as raised:
