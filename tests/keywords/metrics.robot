@@ -1,8 +1,8 @@
 *** Settings ***
 Documentation    Steps are timed, and what was found out is published.
 
-Library          MetricsLibrary
 Library          OperatingSystem
+Library          MetricsLibrary
 
 
 *** Test Cases ***
