@@ -84,9 +84,9 @@ class MetricsLibrary:
         """Writes the test's JSON report, prints its summary, and shows its timeline and checks in the log.
 
         It belongs in the test's teardown, so that a failed test is reported too, with `success: false` and its error.
-        What a passed test found out becomes its message, for report.html. The error of a failed one stands at the top
-        of log.html; a failure that is not the product's (`WEATHER:`) or that tells nothing (`UNKNOWN:`) is tagged
-        `weather` or `unknown`, so that a continuous integration job can treat it apart.
+        What a passed test found out becomes its message, for report.html, and stands at the top of log.html, as the
+        error of a failed one does. A failure that is not the product's (`WEATHER:`) or that tells nothing (`UNKNOWN:`)
+        is tagged `weather` or `unknown`, so that a continuous integration job can treat it apart.
 
         Returns:
             The path of the report.
@@ -96,10 +96,11 @@ class MetricsLibrary:
         built_in = BuiltIn()
         passed = built_in.get_variable_value("$TEST_STATUS", "FAIL") == "PASS"
         error = None if passed else str(built_in.get_variable_value("$TEST_MESSAGE", ""))
+        test = str(built_in.get_variable_value("$TEST_NAME", ""))
         if error is None:
             built_in.set_test_message(report.headline())
+            built_in.set_suite_metadata(test, report.headline(), top=True)
         else:
-            test = str(built_in.get_variable_value("$TEST_NAME", ""))
             built_in.set_suite_metadata(f"Failed: {test}", error.partition("\n")[0], top=True)
             if kind := KIND_OF_FAILURE.search(error):
                 built_in.set_tags(kind[1].lower())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any, Literal
 from robot.api import logger
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
+from robot.libraries.DateTime import convert_time
 
 from console import tell
 from rekindle import report, target
 from rekindle.destruction import Proof
-from rekindle.errors import Mismatch, RekindleError
+from rekindle.errors import Misconfigured, Mismatch, RekindleError
 from rekindle.rented import RentedMachine
 from rekindle.sessions import HidingAdapter
 from rekindle.timeline import table
@@ -33,8 +35,8 @@ class ProvisioningLibrary:
     @keyword
     def open_target(
         self,
-        kind: target.Kind,
-        budget_usd: float | None = None,
+        kind: str,
+        budget_usd: float | str | None = None,
         declined: str = "",
         state_dir: target.StateDir | None = None,
         env_file: Path | None = None,
@@ -56,8 +58,8 @@ class ProvisioningLibrary:
                 another target is open.
         """
         opened = target.open_target(
-            kind,
-            budget_usd=budget_usd,
+            target.kind(kind),
+            budget_usd=target.budget(budget_usd),
             declined=target.witnesses(declined),
             state_dir=state_dir,
             env_file=env_file,
@@ -67,6 +69,42 @@ class ProvisioningLibrary:
         built_in = BuiltIn()
         built_in.set_suite_metadata("Target", f"{kind} at {opened.settings.dumont_api_url}", top=True)
         built_in.set_suite_metadata("Run", opened.run_id, top=True)
+
+    @keyword
+    def variables_should_be_numbers(self, *names: str) -> None:
+        """Makes sure, before anything is rented, that variables which a user may set are numbers above zero.
+
+        Args:
+            names: of the variables, without `${}`.
+
+        Raises:
+            AssertionError: names the variable and its value.
+        """
+        for name, value in _values(names):
+            try:
+                right = float(value) > 0
+            except ValueError:
+                right = False
+            if not right:
+                raise Misconfigured(f"{name} must be a number above zero, such as {name}:0.5; it is {value!r}.")
+
+    @keyword
+    def variables_should_be_times(self, *names: str) -> None:
+        """Makes sure, before anything is rented, that variables which a user may set are times above zero.
+
+        Args:
+            names: of the variables, without `${}`.
+
+        Raises:
+            AssertionError: names the variable and its value.
+        """
+        for name, value in _values(names):
+            try:
+                seconds = convert_time(value)
+            except ValueError:
+                seconds = 0.0
+            if not isinstance(seconds, float) or seconds <= 0:
+                raise Misconfigured(f"{name} must be a time above zero, such as {name}:300s; it is {value!r}.")
 
     @keyword
     def close_target(self) -> None:
@@ -190,19 +228,25 @@ class ProvisioningLibrary:
                 failures.append(str(failure))
         if failures:
             raise Mismatch("\n".join(failures))
-        tell(f"Clean-up: {len(left)} machines destroyed, {len(opened.machines)} of {len(opened.machines)} proven gone")
+        done = f"{len(left)} destroyed" if left else "nothing was left to destroy"
+        tell(f"Clean-up: {done}; all {len(opened.machines)} machines of this run are proven gone")
+
+
+def _values(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        yield name, str(BuiltIn().get_variable_value(f"${name}"))
 
 
 def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
     logger.info(table(("witness", "asked", "seen"), [(w.name, w.checked, w.seen) for w in proof.witnesses]), html=True)
     asked = sum(witness.witnessed for witness in proof.witnesses)
     bill = "bill not witnessed" if proof.bill_usd is None else f"bill closed at ${proof.bill_usd:.6f}"
-    tell(f"Gone: {machine}, seen by {asked} witnesses, {bill}")
+    tell(f"Gone: {machine}, by {asked} observations, {bill}")
     current = report.current()
     current.add_check(
         f"machine {machine.id} is gone",
         ", ".join(dict.fromkeys(w.name for w in proof.witnesses if w.witnessed)),
-        witnesses=asked,
+        observations=asked,
     )
     current.not_witnessed += proof.not_witnessed
     current.cost["gpu_hourly_usd"] = machine.hourly_usd

@@ -24,4 +24,4 @@ SANDBOX = Target(BUDGET_USD=5.0, MAX_PRICE=1.0, IDLE_SECONDS=3)
 
 def get_variables(target: str) -> dict[str, float | None]:
     """What Robot imports. A target that does not exist gets no budget either: opening it says which ones there are."""
-    return asdict(SANDBOX if target == "sandbox" else LIVE)
+    return asdict(SANDBOX if target.lower() == "sandbox" else LIVE)

@@ -16,7 +16,7 @@ from sandbox.processes import ProcessId, process_id
 from sandbox.state import PROJECT_DIR, CloudConfig, Secrets, StateDir
 from sandbox.store.signed import bucket_trouble
 
-STOP_WITHIN = 4.0  # seconds from SIGTERM to SIGKILL
+STOP_WITHIN = 10.0  # seconds from SIGTERM to SIGKILL; the store takes one, on a busy machine a few
 
 # The only variables that parts inherit: no credentials of the user who starts the cloud, no Python settings.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")

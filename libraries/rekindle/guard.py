@@ -139,7 +139,9 @@ class Guard:
             ) from None
         if cleared.unsettled:
             raise Unknown(
-                f"It is not certain that every machine of run {self._run_id} is gone: {cleared}. Log: {self.log}."
+                f"It is not certain that every machine of run {self._run_id} is gone, and one that is not costs money: "
+                f"{cleared}. The next run on this target destroys it; or look at the market for labels that begin with "
+                f"`{label_prefix(self._run_id)}`. Log: {self.log}."
             )
         if cleared.destroyed:
             raise Mismatch(

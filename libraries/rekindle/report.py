@@ -20,7 +20,7 @@ from rekindle.errors import Unknown
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 RULE = "=" * 70
-HEADLINE = ("files", "bytes", "objects", "witnesses")
+HEADLINE = ("files", "bytes", "objects")
 STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
 
 

@@ -16,6 +16,8 @@ from rekindle.errors import Misconfigured
 
 ADVICE = 'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
 
+WITHOUT_MARKET = "Without the market as a witness: --variable DECLINED_WITNESSES:market"
+
 
 class Settings(BaseModel):
     """The addresses and credentials of one target. Each field is the variable of the same name in capitals.
@@ -43,29 +45,38 @@ class Settings(BaseModel):
     """What the user should know although nothing failed, one sentence each. Not a variable."""
 
     @classmethod
-    def from_environment(cls, env_file: Path | None = None) -> Settings:
+    def from_environment(cls, env_file: Path | None = None, also: Sequence[str] = ()) -> Settings:
         """Reads the environment, and for what it lacks the file, when there is one.
+
+        Args:
+            env_file: lines of `NAME=value`; it need not exist.
+            also: optional fields that are needed this time.
 
         Raises:
             Misconfigured: the file cannot be read, or `from_mapping` does not like what was found.
         """
         from_file = read_env_file(env_file) if env_file else {}
-        settings = cls.from_mapping(from_file | {name: value for name, value in os.environ.items() if value.strip()})
+        from_outside = {name: value for name, value in os.environ.items() if value.strip()}
+        settings = cls.from_mapping(from_file | from_outside, also)
         if not env_file or not from_file or not (mode := env_file.stat().st_mode & 0o777) & 0o077:
             return settings
         warning = f"{env_file} holds credentials and can be read by others (mode {mode:o}): chmod 600 {env_file}"
         return settings.model_copy(update={"warnings": (warning,)})
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, str]) -> Settings:
+    def from_mapping(cls, mapping: Mapping[str, str], also: Sequence[str] = ()) -> Settings:
         """Takes the variables from a mapping of names to values. An empty value counts as missing.
+
+        Args:
+            mapping: values by the names of the variables.
+            also: optional fields that are needed this time.
 
         Raises:
             Misconfigured: names every variable that is missing and what it is for, or the one that cannot be right.
         """
         variables = [name for name, field in cls.model_fields.items() if field.description]
         given = {name: value for name in variables if (value := mapping.get(name.upper())) and value.strip()}
-        cls._demand(given, [name for name in variables if cls.model_fields[name].is_required()])
+        cls._demand(given, [name for name in variables if cls.model_fields[name].is_required() or name in also])
         read: dict[str, Any] = dict(given)
         for name in ("dumont_api_url", "vast_url"):
             if name in read:
@@ -89,7 +100,8 @@ class Settings(BaseModel):
         if missing:
             width = max(map(len, missing))
             lines = [f"  {name.upper():{width}}  {cls.model_fields[name].description}" for name in missing]
-            raise Misconfigured("\n".join(["Missing in the environment and in .env:", *lines, ADVICE]))
+            advice = [ADVICE, *([WITHOUT_MARKET] if {"vast_url", "vast_api_key"} & set(missing) else [])]
+            raise Misconfigured("\n".join(["Missing in the environment and in .env:", *lines, *advice]))
 
 
 def read_env_file(path: Path) -> dict[str, str]:

@@ -206,6 +206,30 @@ def witnesses(text: str) -> frozenset[Witness]:
     return frozenset(witness for witness in get_args(Witness) if witness in named)
 
 
+def kind(text: str) -> Kind:
+    """Reads the name of a target, in capitals or not.
+
+    Raises:
+        Misconfigured: there is no such target.
+    """
+    for known in get_args(Kind):
+        if text.lower() == known:
+            return known  # type: ignore[no-any-return]  # one of the literals
+    raise Misconfigured(f"TARGET must be {' or '.join(get_args(Kind))}; it is {text!r}.")
+
+
+def budget(amount: float | str | None) -> float | None:
+    """Reads an amount of money in USD; None stays None.
+
+    Raises:
+        Misconfigured: it is no amount of money.
+    """
+    try:
+        return None if amount is None else float(amount)
+    except ValueError:
+        raise Misconfigured(f"BUDGET_USD must be an amount of money in USD, such as 3; it is {amount!r}.") from None
+
+
 def embedded_cloud(state_dir: StateDir | None) -> EmbeddedCloud:
     """The embedded cloud of a state directory; it may be down."""
     return _temporary_cloud() if state_dir == "temporary" else EmbeddedCloud(state_dir)
@@ -252,6 +276,7 @@ def _open(choice: Choice) -> Target:
             "BUDGET_USD is not set, so nothing that costs money is started. Say how much this run may spend at most: "
             "--variable BUDGET_USD:3"
         )
+    optional = (*REPOSITORY_SETTINGS, *(() if "market" in choice.declined else MARKET_SETTINGS))
     embedded = embedded_cloud(choice.state_dir) if choice.kind == "sandbox" else None
     if embedded:
         settings = embedded.up()
@@ -260,10 +285,10 @@ def _open(choice: Choice) -> Target:
             f"STATE_DIR ({choice.state_dir}) is a directory of the embedded cloud: it goes with TARGET:sandbox only."
         )
     elif choice.environment is None:
-        settings = Settings.from_environment(choice.env_file)
+        settings = Settings.from_environment(choice.env_file, also=optional)
     else:
-        settings = Settings.from_mapping(choice.environment)
-    settings.require(*REPOSITORY_SETTINGS, *(() if "market" in choice.declined else MARKET_SETTINGS))
+        settings = Settings.from_mapping(choice.environment, also=optional)
+    settings.require(*optional)
     dumont = DumontClient(settings.dumont_api_url, settings.dumont_email, settings.dumont_password.get_secret_value())
     dumont.login()
     market = None

@@ -50,6 +50,10 @@ Offers Are Listed
     Should Not Be Empty    ${offers.json()}[offers]    The market is unfit: no GPU is offered under $${MAX_PRICE}/h.
     Should Be Equal As Integers    ${offers.json()}[count]    ${{len($offers.json()['offers'])}}
 
+Bucket Opens With The Right Keys Only
+    Bucket Should Open With Its Keys
+    Bucket Should Refuse Wrong Keys
+
 Machine Opens By SSH With Its Own Host Key
     ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk_gb=20
     Open Connection    ${machine.ssh.host}    port=${machine.ssh.port}
@@ -62,10 +66,6 @@ Machine Opens By SSH With Its Own Host Key
     Should Contain    ${gpu}    ${machine.gpu_name}    The machine is unfit: another GPU than the rented one.
     Host Key Should Be Pinned    ${machine}
     Destroy Machine    ${machine}
-
-Bucket Opens With The Right Keys Only
-    Bucket Should Open With Its Keys
-    Bucket Should Refuse Wrong Keys
 
 
 *** Keywords ***

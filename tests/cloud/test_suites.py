@@ -192,12 +192,17 @@ def test_live_without_credentials_names_every_variable(tmp_path: Path) -> None:
         "  DUMONT_API_URL      the address of the Dumont API, such as http://localhost:8766\n"
         "  DUMONT_EMAIL        the e-mail of the Dumont account\n"
         "  DUMONT_PASSWORD     the password of the Dumont account\n"
+        "  VAST_URL            the address of the market, such as https://console.vast.ai\n"
+        "  VAST_API_KEY        the API key of the market's account\n"
         "  B2_KEY_ID           the id of the bucket's application key\n"
         "  B2_APPLICATION_KEY  the bucket's application key\n"
         "  B2_BUCKET           the bucket that holds the snapshots\n"
         "  B2_ENDPOINT         the bucket's S3 endpoint, such as s3.us-west-000.backblazeb2.com\n"
+        "  RESTIC_REPOSITORY   the restic repository, such as s3:https://…/bucket/restic\n"
+        "  RESTIC_PASSWORD     the password of the restic repository\n"
         "  SSH_KEY_PATH        the private SSH key that the market's account knows\n"
-        'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
+        'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.\n'
+        "Without the market as a witness: --variable DECLINED_WITNESSES:market"
     )
 
 
@@ -228,7 +233,7 @@ def test_an_api_that_cannot_be_reached_is_told(stage: Stage, tmp_path: Path) -> 
 
 def test_an_unknown_target_is_told(tmp_path: Path) -> None:
     ended = Run(tmp_path, ("--variable", "TARGET:moon", "--include", "smoke")).to_its_end()
-    ended.stopped_with("ValueError: Argument 'kind' got value 'moon' that cannot be converted to 'sandbox' or 'live'.")
+    ended.stopped_with("TARGET must be sandbox or live; it is 'moon'.")
 
 
 @pytest.mark.parametrize(

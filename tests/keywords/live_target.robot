@@ -89,7 +89,7 @@ Another Target Is Open
 There Is No Such Target
     VAR    ${kind} =    moon
     Run Keyword And Expect Error
-    ...    ValueError: Argument 'kind' got value 'moon' that cannot be converted to 'sandbox' or 'live'.
+    ...    TARGET must be sandbox or live; it is 'moon'.
     ...    Open Target    ${kind}
 
 No Target Is Open

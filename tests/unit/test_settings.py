@@ -91,7 +91,7 @@ def test_optional_ones_are_demanded_where_they_are_needed(full: dict[str, str]) 
     assert settings.vast_api_key is None
     with pytest.raises(Misconfigured) as error:
         settings.require("vast_url", "vast_api_key", "b2_bucket")
-    assert str(error.value).splitlines()[1:-1] == [
+    assert str(error.value).splitlines()[1:-2] == [
         "  VAST_URL      the address of the market, such as https://console.vast.ai",
         "  VAST_API_KEY  the API key of the market's account",
     ]
