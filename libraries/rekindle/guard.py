@@ -19,6 +19,7 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,13 +65,15 @@ class Orders(BaseModel):
     dumont_password: str
     market_url: str | None
     market_key: str | None
+    private_files: Path | None
 
 
 class Guard:
     """The run's side: starts the guard's process, keeps it alive, and tells it when all is done. Thread-safe."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, run_id: str) -> None:
-        """Starts nothing yet."""
+    def __init__(self, settings: Settings, ledger: Ledger, run_id: str, private_files: Path | None = None) -> None:
+        """Starts nothing yet. `private_files` is a folder of the run that shall not outlive it either."""
+        self._private_files = private_files
         self._settings = settings
         self._ledger = ledger
         self._run_id = run_id
@@ -182,6 +185,7 @@ class Guard:
             dumont_password=settings.dumont_password.get_secret_value(),
             market_url=settings.vast_url if settings.vast_api_key else None,
             market_key=settings.vast_api_key.get_secret_value() if settings.vast_api_key else None,
+            private_files=self._private_files,
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
         with contextlib.suppress(BrokenPipeError):
@@ -233,6 +237,8 @@ def main() -> None:
     say(f"watching over process {orders.run_pid}")
     done = _wait_for_end(orders, commands)
     say("the run says that it is done" if done else "the run has ended without a word")
+    if orders.private_files and not done:
+        shutil.rmtree(orders.private_files, ignore_errors=True)
     try:
         rents = ledger.open_rents(orders.run_id)
     except RekindleError as error:

@@ -267,6 +267,7 @@ def close() -> None:
         target.dumont.close()
         if target.market:
             target.market.close()
+        tempfile.tempdir = None
         shutil.rmtree(target.folder, ignore_errors=True)
 
 
@@ -298,9 +299,12 @@ def _open(choice: Choice) -> Target:
     ledger = Ledger(STATE_DIR / "ledger.db", target=settings.dumont_api_url)
     swept = sweep(Clearing(dumont, market, ledger, lambda _: None), ledger)
     budget = Budget(choice.budget_usd)
-    guard = Guard(settings, ledger, run_id)
-    destroyer = Destroyer(dumont, market, ledger, budget)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
+    # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
+    # moment such files hold credentials.
+    tempfile.tempdir = str(folder)
+    guard = Guard(settings, ledger, run_id, private_files=folder)
+    destroyer = Destroyer(dumont, market, ledger, budget)
     return Target(
         choice=choice,
         run_id=run_id,

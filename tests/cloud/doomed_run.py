@@ -73,7 +73,10 @@ def main() -> None:
     market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value())
     ledger: Any = Ledger(folder / "ledger.db", "the cloud under test")
     budget = Budget(100)
-    guard = Guard(settings, ledger, RUN_ID)
+    private_files = folder / "private"
+    private_files.mkdir()
+    (private_files / "credentials").write_text("of the run")
+    guard = Guard(settings, ledger, RUN_ID, private_files)
     destroyer = Destroyer(dumont, market, ledger, budget)
     renter = Renter(
         dumont, market, ledger, guard, budget, destroyer, RUN_ID, folder / "known_hosts", settings.ssh_key_path

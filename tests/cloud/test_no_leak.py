@@ -174,6 +174,7 @@ def test_killed_while_machines_run(run: Doomed) -> None:
     run.nothing_is_left()
     run.guard_has_ended()
     assert run.states() == [State.DESTROYED] * 5
+    assert not (run.folder / "private").exists()
 
 
 def test_killed_during_destroy(run: Doomed, put_fault: Callable[..., None]) -> None:
