@@ -14,6 +14,7 @@ from rekindle.errors import Misconfigured, Mismatch
 from rekindle.manifest import Manifest
 from rekindle.objects import ObjectStore
 from rekindle.timeline import table
+from rekindle.wording import number
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -133,8 +134,8 @@ class ObjectStoreLibrary:
 def _tell_audit(audit: AuditResult) -> None:
     heading, *rows = audit.comparison.table()
     logger.info(table([str(cell) for cell in heading], rows), html=True)
-    tell(f"Audited: {audit.objects:,} objects with {audit.bytes:,} bytes in the bucket hash to their names")
-    tell(f"Audited: the tree in the bucket equals the machine's, {audit.files:,} files")
+    tell(f"Audited: {number(audit.objects)} objects with {number(audit.bytes)} bytes in the bucket hash to their names")
+    tell(f"Audited: the tree in the bucket equals the machine's, {number(audit.files)} files")
     current = report.current()
     current.validation["snapshot_exists_in_b2"] = True
     current.add_check(

@@ -12,6 +12,7 @@ from rekindle.dumont import SnapshotResult
 from rekindle.errors import Mismatch
 from rekindle.hibernation import Hibernation
 from rekindle.rented import RentedMachine
+from rekindle.wording import number
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -100,7 +101,8 @@ def _is(row: dict[str, object], snapshot_id: str) -> bool:
 
 
 def _report_claims(made: SnapshotResult) -> None:
-    tell(f"Snapshot: {made.snapshot_id} ({made.total_files_processed:,} files, {made.data_added:,} bytes added)")
+    files, added = number(made.total_files_processed), number(made.data_added)
+    tell(f"Snapshot: {made.snapshot_id} ({files} files, {added} bytes added)")
     report.current().resources["snapshot_id"] = made.snapshot_id
     report.current().claims |= {
         "files_processed": made.total_files_processed,

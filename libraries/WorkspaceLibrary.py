@@ -13,6 +13,7 @@ from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.poison import poison
 from rekindle.rented import RentedMachine
 from rekindle.timeline import table
+from rekindle.wording import number
 
 WITNESS = "SSH to the machine"
 NAMED = 5
@@ -47,9 +48,9 @@ class WorkspaceLibrary:
         plan = WorkspacePlan(small_files=small_files, large_bytes=large_bytes)
         created = create_test_files(machine.machine, root, machine.label, plan)
         for file in created[:NAMED]:
-            tell(f"Created: {file.path} ({file.size:,} bytes, MD5: {file.md5[:8]}…)")
+            tell(f"Created: {file.path} ({number(file.size)} bytes, MD5: {file.md5[:8]}…)")
         rest = created[NAMED:]
-        tell(f"Created: {len(rest):,} more files ({sum(file.size for file in rest):,} bytes)")
+        tell(f"Created: {number(len(rest))} more files ({number(sum(file.size for file in rest))} bytes)")
         report.current().resources["test_files_count"] = len(created)
 
     @keyword
@@ -100,7 +101,7 @@ class WorkspaceLibrary:
             hibernation: what will be restored.
         """
         poisoned = poison(machine.machine, hibernation.manifest)
-        tell(f"Poisoned: {poisoned:,} files, so that a restore must really write them")
+        tell(f"Poisoned: {number(poisoned)} files, so that a restore must really write them")
 
     @keyword
     def workspace_should_equal_manifest(self, machine: RentedMachine, hibernation: Hibernation) -> None:
@@ -119,6 +120,6 @@ class WorkspaceLibrary:
         logger.info(table([str(cell) for cell in heading], rows), html=True)
         comparison.raise_unless_equal()
         files, size = comparison.checked_files, comparison.checked_bytes
-        tell(f"Compared: {files:,} files, {size:,} bytes: all equal")
+        tell(f"Compared: {number(files)} files, {number(size)} bytes: all equal")
         report.current().validation["files_validated"] = files
         report.current().add_check("workspace equals manifest", WITNESS, files=files, bytes=size)

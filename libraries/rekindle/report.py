@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rekindle.errors import Unknown
+from rekindle.wording import number
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
@@ -189,8 +190,11 @@ class Report:
 
 
 def counts(counted: Mapping[str, int]) -> str:
-    """`{"files": 1007, "bytes": 64}` as `1,007 files, 64 bytes`."""
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items())
+    """`{"files": 1007, "bytes": 64, "looks": 1}` as `1 007 files, 64 bytes, 1 look`."""
+    named = {name.replace("_", " "): count for name, count in counted.items()}
+    return ", ".join(
+        f"{number(count)} {name if count != 1 else name.removesuffix('s')}" for name, count in named.items()
+    )
 
 
 class _Running:
