@@ -226,7 +226,9 @@ async def _answers(port: int, banner: str) -> bool:
     except OSError:
         return False
     try:
-        return banner.encode() in await asyncio.wait_for(reader.readline(), 5)
+        # Not wait_for: that loses a cancellation which comes together with the line, and the boot goes on for ever.
+        async with asyncio.timeout(5):
+            return banner.encode() in await reader.readline()
     except (OSError, ValueError, TimeoutError):
         return False
     finally:
