@@ -10,7 +10,6 @@ from console import tell
 from rekindle import report, target
 from rekindle.dumont import SnapshotResult
 from rekindle.errors import Mismatch
-from rekindle.hibernation import Hibernation
 from rekindle.rented import RentedMachine
 from rekindle.wording import number
 
@@ -64,24 +63,23 @@ class SnapshotLibrary:
 
     @keyword
     def restore_snapshot(
-        self, machine: RentedMachine, hibernation: Hibernation, timeout: timedelta = timedelta(seconds=600)
+        self, machine: RentedMachine, snapshot_id: str, path: str, timeout: timedelta = timedelta(seconds=600)
     ) -> None:
         """Has the product restore a snapshot onto a machine, and waits until it says that it is done.
 
         Args:
             machine: where to.
-            hibernation: what to restore, and where it was.
+            snapshot_id: whole or short.
+            path: the directory that the snapshot is of; there it is restored.
             timeout: how long it may take.
 
         Raises:
             AssertionError: in the product's own words, or because it names errors although it says success.
         """
-        done = target.current().dumont.restore(
-            hibernation.snapshot_id, machine.id, hibernation.manifest.root, timeout=timeout.total_seconds()
-        )
-        report.current().resources["snapshot_id"] = hibernation.snapshot_id
+        done = target.current().dumont.restore(snapshot_id, machine.id, path, timeout=timeout.total_seconds())
+        report.current().resources["snapshot_id"] = snapshot_id
         report.current().claims["files_restored"] = done.files_restored
-        tell(f"Restored: snapshot {hibernation.snapshot_id} in {done.seconds:.1f} s")
+        tell(f"Restored: snapshot {snapshot_id} in {done.seconds:.1f} s")
 
     @keyword
     def delete_snapshot(self, snapshot_id: str) -> None:

@@ -8,7 +8,6 @@ from robot.api.deco import keyword, library
 from console import tell
 from rekindle import report
 from rekindle.files import WorkspacePlan, create_test_files
-from rekindle.hibernation import Hibernation
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.poison import poison
 from rekindle.rented import RentedMachine
@@ -91,31 +90,31 @@ class WorkspaceLibrary:
         return machine.machine.run(script, *arguments).text
 
     @keyword
-    def poison_workspace(self, machine: RentedMachine, hibernation: Hibernation) -> None:
+    def poison_workspace(self, machine: RentedMachine, manifest: Manifest) -> None:
         """Writes wrong bytes where the files will be restored: same path, same size, same time, other content.
 
         A restore that does nothing, or trusts size and time, cannot pass on such a workspace.
 
         Args:
             machine: where the restore will go.
-            hibernation: what will be restored.
+            manifest: of what will be restored.
         """
-        poisoned = poison(machine.machine, hibernation.manifest)
+        poisoned = poison(machine.machine, manifest)
         tell(f"Poisoned: {number(poisoned)} files, so that a restore must really write them")
 
     @keyword
-    def workspace_should_equal_manifest(self, machine: RentedMachine, hibernation: Hibernation) -> None:
-        """Compares a machine's tree, entry by entry and both ways, with the manifest taken before hibernation.
+    def workspace_should_equal_manifest(self, machine: RentedMachine, manifest: Manifest) -> None:
+        """Compares a machine's tree, entry by entry and both ways, with the manifest that was taken before.
 
         Args:
             machine: whose tree.
-            hibernation: with the manifest that was taken before.
+            manifest: what it must hold.
 
         Raises:
             AssertionError: names what is missing, changed (and how) or extra; also when nothing was compared.
         """
-        actual = take_manifest(machine.machine, hibernation.manifest.root)
-        comparison = compare(hibernation.manifest, actual)
+        actual = take_manifest(machine.machine, manifest.root)
+        comparison = compare(manifest, actual)
         heading, *rows = comparison.table()
         logger.info(table([str(cell) for cell in heading], rows), html=True)
         comparison.raise_unless_equal()

@@ -21,13 +21,13 @@ Hibernated Machine Wakes Step By Step
     END
     GROUP    [2/5] Provision
         ${machine} =    Rent GPU Machine
-        Poison Workspace    ${machine}    ${hibernation}
+        Poison Workspace    ${machine}    ${hibernation.manifest}
     END
     GROUP    [3/5] Restore
-        Restore Snapshot    ${machine}    ${hibernation}    timeout=${RESTORE_TIMEOUT}
+        Restore Snapshot    ${machine}    ${hibernation.snapshot_id}    ${WORKSPACE}    timeout=${RESTORE_TIMEOUT}
     END
     GROUP    [4/5] Validate
-        Workspace Should Equal Manifest    ${machine}    ${hibernation}
+        Workspace Should Equal Manifest    ${machine}    ${hibernation.manifest}
         Record Wake Up Time    provision    restore
     END
     GROUP    [5/5] Destroy
@@ -47,7 +47,7 @@ Hibernated Machine Is Woken By The Product
         ${machine} =    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}    timeout=${RESTORE_TIMEOUT}
     END
     GROUP    [3/4] Validate
-        Workspace Should Equal Manifest    ${machine}    ${hibernation}
+        Workspace Should Equal Manifest    ${machine}    ${hibernation.manifest}
         Record Wake Up Time    wake
     END
     GROUP    [4/4] Destroy

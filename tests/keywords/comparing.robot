@@ -5,7 +5,7 @@ Resource          keywords.resource
 
 Suite Setup       Share A Hibernation
 Suite Teardown    Destroy All Machines And Prove It
-Test Teardown     Restore Snapshot    ${MACHINE}    ${HIBERNATION}
+Test Teardown     Restore Snapshot    ${MACHINE}    ${HIBERNATION.snapshot_id}    ${WORKSPACE}
 
 
 *** Variables ***
@@ -14,13 +14,13 @@ ${FILE}    ${WORKSPACE}/auto-hibernation-test-3.txt
 
 *** Test Cases ***
 What Was Restored Equals Its Manifest
-    Poison Workspace    ${MACHINE}    ${HIBERNATION}
-    Restore Snapshot    ${MACHINE}    ${HIBERNATION}
-    Workspace Should Equal Manifest    ${MACHINE}    ${HIBERNATION}
+    Poison Workspace    ${MACHINE}    ${HIBERNATION.manifest}
+    Restore Snapshot    ${MACHINE}    ${HIBERNATION.snapshot_id}    ${WORKSPACE}
+    Workspace Should Equal Manifest    ${MACHINE}    ${HIBERNATION.manifest}
 
 A Restore That Did Nothing Is Found
     [Documentation]    All files are there, with their sizes and times, and hold other bytes.
-    Poison Workspace    ${MACHINE}    ${HIBERNATION}
+    Poison Workspace    ${MACHINE}    ${HIBERNATION.manifest}
     Comparison Should Find    31 changed    changed auto-hibernation-test-1.txt (sha256 * expected, * seen; mode*
 
 A Flipped Byte Is Found
@@ -45,4 +45,4 @@ Comparison Should Find
     [Arguments]    ${differences}    ${words}
     Run Keyword And Expect Error
     ...    Restored workspace differs from the manifest: ${differences} of 30 files (109 * bytes), *: ${words}
-    ...    Workspace Should Equal Manifest    ${MACHINE}    ${HIBERNATION}
+    ...    Workspace Should Equal Manifest    ${MACHINE}    ${HIBERNATION.manifest}

@@ -15,7 +15,7 @@ An Idle Machine Falls Asleep And Wakes Once
     ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise*
     ...    Wake Machine    ${hibernation}    max_price=0.01
     ${machine} =    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}
-    Workspace Should Equal Manifest    ${machine}    ${hibernation}
+    Workspace Should Equal Manifest    ${machine}    ${hibernation.manifest}
     Run Keyword And Expect Error
     ...    Dumont API refused POST /api/v1/instances/*/wake with 409: Instance * was woken before, as instance *
     ...    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}

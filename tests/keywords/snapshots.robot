@@ -19,7 +19,7 @@ A Snapshot Is Taken And Deleted
     ...    Snapshot Should Be Listed    ${snapshot}
     Run Keyword And Expect Error
     ...    Dumont API refused POST /api/v1/snapshots/restore with 404: Snapshot ${snapshot} not found.
-    ...    Restore Snapshot    ${MACHINE}    ${hibernation}
+    ...    Restore Snapshot    ${MACHINE}    ${snapshot}    ${WORKSPACE}
 
 The Snapshot Is Unknown
     Run Keyword And Expect Error
@@ -57,7 +57,7 @@ The Disk Is Full At The Restore
     ${small} =    Rent Small Machine
     Run Keyword And Expect Error
     ...    Dumont API refused POST /api/v1/snapshots/restore with 500: restic restore: *: no space left on device*
-    ...    Restore Snapshot    ${small}    ${hibernation}
+    ...    Restore Snapshot    ${small}    ${hibernation.snapshot_id}    ${WORKSPACE}
 
 The Product Takes Too Long
     Delay Answers    control    ^POST .*/snapshots$    3s
