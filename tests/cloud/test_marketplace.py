@@ -434,7 +434,8 @@ def test_a_subscriber_acts_between_two_steps(market: MarketUnderTest) -> None:
             "label": "watched",
             "machine_dir": str(market.state.machines / str(machine)),
         }
-        market.until(machine)
+        # The listing may show it running an instant before the subscribers are told.
+        wait_until("the event", lambda: heard[-1]["event"], "machine.running".__eq__, timeout=PATIENCE)
         market.destroy(machine)
         assert [one["event"] for one in heard] == ["machine.created", "machine.running", "machine.destroyed"]
         server.shutdown()
