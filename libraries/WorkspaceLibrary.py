@@ -7,6 +7,7 @@ from robot.api.deco import keyword, library
 
 from console import tell
 from rekindle import report
+from rekindle.data_set import create_data_set
 from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.poison import poison
@@ -51,6 +52,24 @@ class WorkspaceLibrary:
         rest = created[NAMED:]
         tell(f"Created: {number(len(rest))} more files ({number(sum(file.size for file in rest))} bytes)")
         report.current().resources["test_files_count"] = len(created)
+
+    @keyword
+    def create_many_files(self, machine: RentedMachine, root: str, files: int) -> None:
+        """Fills a directory with very many small files: a data set, and the virtual environment that goes with it.
+
+        Deep folders, empty files, programs, read-only files and links. All contents are new in every run.
+
+        Args:
+            machine: where to.
+            root: an existing directory, such as `/workspace`.
+            files: how many.
+
+        Raises:
+            AssertionError: the directory is missing, or the machine's disk is full.
+        """
+        written = create_data_set(machine.machine, root, machine.label, files)
+        tell(f"Created: {number(files)} files ({number(written)} bytes)")
+        report.current().resources["test_files_count"] = files
 
     @keyword
     def take_manifest(self, machine: RentedMachine, root: str) -> Manifest:

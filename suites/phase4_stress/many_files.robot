@@ -1,0 +1,42 @@
+*** Settings ***
+Documentation     Very many small files survive their machine: a data set, and the virtual environment beside it.
+
+Resource          ../../resources/stress.resource
+
+Suite Setup       Open The Target
+Suite Teardown    Destroy All Machines And Prove It
+Test Teardown     Publish Report
+
+Test Tags         phase4    stress
+
+
+*** Test Cases ***
+Many Small Files Move To Another Machine
+    [Documentation]    Among a hundred thousand files, one that is lost or changed must be found and named.
+    [Metadata]    Report    many_files
+    GROUP    [1/7] Provision
+        ${first} =    Rent GPU Machine
+    END
+    GROUP    [2/7] Create files
+        Create Many Files    ${first}    ${WORKSPACE}    files=${MANY_FILES}
+        ${manifest} =    Take Manifest    ${first}    ${WORKSPACE}
+    END
+    GROUP    [3/7] Snapshot
+        ${snapshot} =    Create Snapshot    ${first}    ${WORKSPACE}    timeout=${LARGE_SNAPSHOT_TIMEOUT}
+        Snapshot Should Be Whole In Bucket    ${snapshot}    ${manifest}
+        Destroy Machine    ${first}    timeout=${GONE_TIMEOUT}
+    END
+    GROUP    [4/7] Provision another
+        ${second} =    Rent GPU Machine
+        Poison Workspace    ${second}    ${manifest}
+    END
+    GROUP    [5/7] Restore
+        Restore Snapshot    ${second}    ${snapshot}    ${WORKSPACE}    timeout=${LARGE_RESTORE_TIMEOUT}
+    END
+    GROUP    [6/7] Validate
+        Workspace Should Equal Manifest    ${second}    ${manifest}
+    END
+    GROUP    [7/7] Destroy
+        Destroy Machine    ${second}    timeout=${GONE_TIMEOUT}
+        Delete Snapshot    ${snapshot}
+    END
