@@ -40,9 +40,23 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class WorkProgress:
+    """How far the product says that a snapshot or a restore has come: `activity` is one of these two words. Bytes are
+    those of the files on the machine; `seconds` since the work began. None: not known."""
+
+    activity: str
+    bytes_done: int
+    bytes_total: int | None
+    files_done: int | None
+    files_total: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
 class InstanceView:
     """A rented machine as the product shows it. `status` is what is intended, `actual_status` what is (None: not yet
-    known); `dph_total` in USD an hour, `disk_space` in GB."""
+    known); `dph_total` in USD an hour, `disk_space` in GB; `progress` is None when nothing long goes on there, and on
+    a product that does not tell."""
 
     id: int
     label: str | None
@@ -53,6 +67,7 @@ class InstanceView:
     dph_total: float
     gpu_name: str | None
     disk_space: float | None
+    progress: WorkProgress | None = None
 
     @property
     def ready(self) -> bool:
@@ -551,6 +566,21 @@ def _instance(row: Mapping[str, Any]) -> InstanceView:
         dph_total=_number(row.get("dph_total")),
         gpu_name=row.get("gpu_name"),
         disk_space=None if row.get("disk_space") is None else _number(row["disk_space"]),
+        progress=_progress(row.get("progress")),
+    )
+
+
+def _progress(row: Any) -> WorkProgress | None:
+    """None also for what does not look like it: the older product may mean something else by the word."""
+    if not isinstance(row, dict) or not isinstance(row.get("activity"), str):
+        return None
+    return WorkProgress(
+        activity=row["activity"],
+        bytes_done=_integer(row.get("bytes_done")) or 0,
+        bytes_total=_integer(row.get("bytes_total")),
+        files_done=_integer(row.get("files_done")),
+        files_total=_integer(row.get("files_total")),
+        seconds=_number(row.get("seconds")),
     )
 
 

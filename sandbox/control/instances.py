@@ -14,6 +14,7 @@ from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
+from sandbox.control.progress import ProgressOf
 from sandbox.control.wake import DEFAULT_IMAGE, Wakes
 
 LEAST_BALANCE = 0.10  # USD
@@ -41,6 +42,7 @@ class Instances:
         agents: Agents,
         hibernations: Hibernations,
         wakes: Wakes,
+        progress_of: ProgressOf,
     ) -> None:
         self._market = market
         self._machines = machines
@@ -48,6 +50,7 @@ class Instances:
         self._agents = agents
         self._hibernations = hibernations
         self._wakes = wakes
+        self._progress_of = progress_of
 
     async def create(self, wish: NewInstance) -> dict[str, Any]:
         """Rents an offer. The machine boots in the background: readiness is in `get`."""
@@ -67,12 +70,12 @@ class Instances:
         except ApiError:
             # It is rented and must not be lost: what is not known yet can be asked for later.
             instance = MarketInstance(id=instance_id, label=machine.label, disk_space=wish.disk_size)
-        return _shown(instance)
+        return self._shown(instance)
 
     async def listing(self, status: str | None) -> list[dict[str, Any]]:
         shown = []
         for instance in await self._market.instances():
-            row = _shown(instance)
+            row = self._shown(instance)
             row["actual_status"] = row["actual_status"] or row["status"]
             row["total_dph"] = row["dph_total"]
             if status in (None, row["status"], row["actual_status"]):
@@ -81,21 +84,21 @@ class Instances:
 
     async def get(self, instance_id: int) -> dict[str, Any]:
         instance = await self._market.instance(instance_id)
-        progress = self._wakes.progress(instance_id)
+        restore = self._wakes.progress(instance_id)
         if instance is None:
-            raise ApiError(404, self._why_missing(instance_id, progress))
+            raise ApiError(404, self._why_missing(instance_id, restore))
         machine = self._fleet.get(instance_id)
-        return _shown(instance) | {"restore": progress, "hibernation": machine.state if machine else None}
+        return self._shown(instance) | {"restore": restore, "hibernation": machine.state if machine else None}
 
-    def _why_missing(self, instance_id: int, progress: dict[str, object] | None) -> str:
+    def _why_missing(self, instance_id: int, restore: dict[str, object] | None) -> str:
         words = f"Instance {instance_id} not found"
         machine = self._fleet.get(instance_id)
         if machine is not None and machine.status == "hibernated":
             return f"{words}: it is hibernated in snapshot {machine.snapshot_id}; wake it to have it back"
         if machine is not None and machine.status == "woken":
             return f"{words}: it was woken as instance {machine.new_instance_id}"
-        if progress is not None and progress["error"]:
-            return f"{words}: {progress['error']}"
+        if restore is not None and restore["error"]:
+            return f"{words}: {restore['error']}"
         return words
 
     async def delete(self, instance_id: int) -> None:
@@ -123,8 +126,11 @@ class Instances:
         account = await self._market.account()
         return {name: account.get(name) for name in ("credit", "balance", "balance_threshold", "email")}
 
+    def _shown(self, instance: MarketInstance) -> dict[str, Any]:
+        return _row(instance) | {"progress": self._progress_of.public(instance.id)}
 
-def _shown(instance: MarketInstance) -> dict[str, Any]:
+
+def _row(instance: MarketInstance) -> dict[str, Any]:
     started = instance.start_date
     return {
         "id": instance.id,

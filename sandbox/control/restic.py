@@ -30,6 +30,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from sandbox.control import process
 from sandbox.control.errors import ApiError
+from sandbox.control.progress import Progress
 from sandbox.control.ssh import Machine
 from sandbox.control.together import NextRun, SharedLock
 from sandbox.state import write_private
@@ -98,9 +99,10 @@ class _LockVanished(Exception):
 class _BackupOutput:
     """Reads the JSON lines of a backup."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.begun = 0.0
         self.stored = 0
+        self._progress = progress
         self.summary: dict[str, Any] = {}
 
     def read(self, line: bytes) -> None:
@@ -109,10 +111,29 @@ class _BackupOutput:
             if b'"data_size_in_repo":0,"metadata_size":0,' not in line:
                 item = json.loads(line)
                 self.stored += item["data_size_in_repo"] + item["metadata_size_in_repo"]
+        elif line.startswith(b'{"message_type":"status"'):
+            status = json.loads(line)
+            self._progress.bytes_done = status.get("bytes_done", 0)
+            self._progress.bytes_total = status.get("total_bytes")
+            self._progress.files_done = status.get("files_done", 0)
+            self._progress.files_total = status.get("total_files")
         elif line.startswith(b'{"message_type":"summary"'):
             self.summary = json.loads(line)
         elif line.startswith(b'{"message_type":"begun"'):
             self.begun = float(json.loads(line)["at"])
+
+
+class _RestoreOutput:
+    """Reads the JSON lines of a restore."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.files_restored = 0
+        self._progress = progress
+
+    def read(self, line: bytes) -> None:
+        told = json.loads(line)
+        self._progress.bytes_done = told.get("bytes_done", self._progress.bytes_done)
+        self.files_restored = told.get("files_restored", 0)
 
 
 class ResticError(ApiError):
@@ -154,8 +175,9 @@ class Restic:
             self._ready.cancel()
             await asyncio.gather(self._ready, return_exceptions=True)
 
-    async def backup(self, machine: Machine, folder: str, tags: Sequence[str]) -> Backup:
-        """Backs a folder of a machine up. A backup that misses a file is a failure.
+    async def backup(self, machine: Machine, folder: str, tags: Sequence[str], progress: Progress) -> Backup:
+        """Backs a folder of a machine up, and writes down how far it has come. A backup that misses a file is a
+        failure.
 
         Raises:
             ApiError: 400 the folder is missing or empty; 500 restic's own words.
@@ -165,7 +187,7 @@ class Restic:
             options += ["--tag", tag]
         arguments = (folder, "-r", self._credentials.repository, "backup", *options)
         async with self._sharing(), self._slots:
-            finished, output = await self._back_up(machine, arguments)
+            finished, output = await self._back_up(machine, arguments, progress)
         match finished.code:
             case 64:
                 raise ApiError(
@@ -179,11 +201,13 @@ class Restic:
             raise self._failure("backup", finished)
         return Backup(begun=output.begun, stored=output.stored, **output.summary)
 
-    async def _back_up(self, machine: Machine, arguments: Sequence[str]) -> tuple[process.Finished, _BackupOutput]:
+    async def _back_up(
+        self, machine: Machine, arguments: Sequence[str], progress: Progress
+    ) -> tuple[process.Finished, _BackupOutput]:
         """restic 0.14 cannot do without a lock here, and looks at all others at its start. One that is removed just
         then, because its backup has ended, it tries to read for a quarter of an hour: so it is started again."""
         for _ in range(RESTARTS):
-            output = _BackupOutput()
+            output = _BackupOutput(progress)
             try:
                 finished = await self._on_machine(machine, _BACKUP, *arguments, within=BACKUP_WITHIN, line=output.read)
             except _LockVanished:
@@ -198,7 +222,9 @@ class Restic:
         with suppress(_LockVanished):
             await self._on_machine(machine, _CALL, "-r", self._credentials.repository, "unlock", "--no-cache")
 
-    async def restore(self, machine: Machine, snapshot_id: str, folder: str, target: str, *, verify: bool) -> int:
+    async def restore(
+        self, machine: Machine, snapshot_id: str, folder: str, target: str, progress: Progress, *, verify: bool
+    ) -> int:
         """Puts the folder of a snapshot at `target` of a machine, over what is there. Returns the number of files.
 
         Nothing changes at the target unless the whole snapshot has arrived.
@@ -206,10 +232,11 @@ class Restic:
         options = ["--no-lock", *(["--verify"] if verify else [])]
         arguments = (folder, target, "-r", self._credentials.repository, "restore", snapshot_id, *options)
         async with self._sharing(), self._slots:
-            finished = await self._on_machine(machine, _RESTORE, *arguments, within=RESTORE_WITHIN)
+            output = _RestoreOutput(progress)
+            finished = await self._on_machine(machine, _RESTORE, *arguments, within=RESTORE_WITHIN, line=output.read)
         if finished.code:
             raise self._failure("restore", finished)
-        return int(finished.stdout)
+        return output.files_restored
 
     async def forget(self, snapshot_id: str) -> None:
         """Takes a snapshot out of the repository, with all data that no other snapshot needs."""

@@ -15,6 +15,7 @@ from sandbox.control.history import History
 from sandbox.control.instances import Instances
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient
+from sandbox.control.progress import ProgressOf
 from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
@@ -53,7 +54,8 @@ class Services:
         self.machines = Machines(self.market, self.door)
         self.fleet = Fleet(self.records)
         self.history = History(self.records)
-        self.snapshots = Snapshots(self.records, self.restic, self.machines, events)
+        progress_of = ProgressOf()
+        self.snapshots = Snapshots(self.records, self.restic, self.machines, progress_of, events)
         self.hibernations = Hibernations(
             self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.heartbeat
         )
@@ -71,7 +73,9 @@ class Services:
             self.agents,
             times.ready_within,
         )
-        self.instances = Instances(self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes)
+        self.instances = Instances(
+            self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes, progress_of
+        )
         self._background: asyncio.Task[None] | None = None
 
     def start(self) -> None:

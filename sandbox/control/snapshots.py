@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from sandbox.control.errors import ApiError
 from sandbox.control.machines import Machines
+from sandbox.control.progress import ProgressOf
 from sandbox.control.restic import Backup, RepositorySnapshot, Restic, as_text
 from sandbox.control.ssh import Machine
 from sandbox.events import Events
@@ -49,10 +50,13 @@ class Restored(BaseModel):
 
 
 class Snapshots:
-    def __init__(self, records: Records, restic: Restic, machines: Machines, events: Events) -> None:
+    def __init__(
+        self, records: Records, restic: Restic, machines: Machines, progress_of: ProgressOf, events: Events
+    ) -> None:
         self._records = records
         self._restic = restic
         self._machines = machines
+        self._progress_of = progress_of
         self._events = events
         self._background: set[asyncio.Task[None]] = set()
 
@@ -104,7 +108,8 @@ class Snapshots:
         tags = [f"instance:{record.instance_id}", f"name:{record.name}", *record.tags]
         try:
             async with self._machines.restic_of[record.instance_id]:
-                backup = await self._restic.backup(machine, record.source_path, list(dict.fromkeys(tags)))
+                with self._progress_of.begin(record.instance_id, "snapshot") as progress:
+                    backup = await self._restic.backup(machine, record.source_path, list(dict.fromkeys(tags)), progress)
         except ApiError as error:
             self._fail(record, error.message)
             await self._events.publish("snapshot.failed", instance_id=record.instance_id, error=error.message)
@@ -183,11 +188,20 @@ class Snapshots:
         folder = snapshot.paths[0]
         target = target or folder
         async with self._machines.restic_of[machine.instance_id]:
-            files = await self._restic.restore(machine, snapshot.id, folder, target, verify=verify)
+            with self._progress_of.begin(machine.instance_id, "restore") as progress:
+                backup = self._backup_of(snapshot)
+                progress.bytes_total = backup.total_bytes_processed if backup else None
+                progress.files_total = backup.total_files_processed if backup else None
+                files = await self._restic.restore(machine, snapshot.id, folder, target, progress, verify=verify)
         await self._events.publish(
             "restore.finished", instance_id=machine.instance_id, snapshot_id=snapshot.short_id, target_path=target
         )
         return Restored(snapshot_id=snapshot.short_id, target_path=target, files_restored=files)
+
+    def _backup_of(self, snapshot: RepositorySnapshot) -> Backup | None:
+        """What was noted when a snapshot was taken; None when it was not taken here."""
+        backups = (record.backup for record in self._records.all(SnapshotRecord) if record.backup)
+        return next((backup for backup in backups if snapshot.id.startswith(backup.snapshot_id)), None)
 
     async def delete(self, reference: str) -> None:
         """Deletes a snapshot from the repository, or the record of one that failed."""

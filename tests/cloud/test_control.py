@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import httpx2
 import pytest
@@ -229,6 +230,37 @@ def test_a_snapshot_in_the_background_ends_as_what_it_is(api: ControlApi) -> Non
     api.run(instance_id, "echo 1 >/workspace/file")
     api.call("POST", path, 202, json={"name": "in time"})
     eventually("it is there", lambda: row("in time")["status"] == "success")
+
+
+def test_long_work_tells_how_far_it_has_come(api: ControlApi) -> None:
+    size = 300_000_000
+    instance_id = api.rent(files=f"head -c {size} /dev/urandom >big; echo 1 >small")
+    query = {"instance_id": instance_id}
+
+    def look() -> list[dict[str, Any]]:
+        row = next(row for row in api.call("GET", "/instances")["instances"] if row["id"] == instance_id)
+        return [told for told in (row["progress"], api.call("GET", f"/instances/{instance_id}")["progress"]) if told]
+
+    def watched(path: str, status: int, body: dict[str, object]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        told = []
+        with ThreadPoolExecutor() as pool:
+            working = pool.submit(api.call, "POST", path, status, params=query, json=body)
+            while not working.done():
+                told += look()
+        assert look() == []
+        return working.result(), told
+
+    taken, told = watched("/snapshots", 201, query)
+    assert {progress["activity"] for progress in told} == {"snapshot"}
+    assert any(0 < progress["bytes_done"] < progress["bytes_total"] == size + 2 for progress in told)
+    assert {progress["files_total"] for progress in told} <= {None, 1, 2}
+    api.run(instance_id, "rm /workspace/*")
+    _, told = watched("/snapshots/restore", 200, {"snapshot_id": taken["snapshot_id"]})
+    assert {(progress["activity"], progress["bytes_total"]) for progress in told} == {("restore", size + 2)}
+    assert any(0 < progress["bytes_done"] < size for progress in told)
+    seconds = [progress["seconds"] for progress in told]
+    assert seconds == sorted(seconds)
+    watched("/snapshots", 400, {**query, "source_path": "/nowhere"})
 
 
 def test_a_full_disk_leaves_the_workspace_as_it_was(api: ControlApi) -> None:

@@ -16,6 +16,7 @@ from rekindle.dumont import (
     Executed,
     InstanceView,
     Offer,
+    WorkProgress,
 )
 from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, Unknown
 from rekindle.http import NotReachable, RateLimited, Refused
@@ -216,6 +217,25 @@ def test_the_intended_state_alone_is_not_ready(change: dict[str, Any]) -> None:
     view = Product({"GET /api/v1/instances/7": {**ROW, **change}}).client().instance(7)
     assert view
     assert not view.ready
+
+
+def test_how_far_work_on_a_machine_has_come() -> None:
+    told = {
+        "activity": "snapshot",
+        "bytes_done": 5,
+        "bytes_total": 9,
+        "files_done": 1,
+        "files_total": 2,
+        "seconds": 0.5,
+    }
+    early = {"activity": "restore", "bytes_done": 0, "bytes_total": None, "files_done": None, "seconds": 0}
+    rows = [{**ROW, "progress": progress} for progress in (told, early, None, "half", 50, {"percent": 50})]
+    views = Product({"GET /api/v1/instances": {"instances": [*rows, ROW]}}).client().instances()
+    assert [view.progress for view in views] == [
+        WorkProgress("snapshot", 5, 9, 1, 2, 0.5),
+        WorkProgress("restore", 0, None, None, None, 0.0),
+        *[None] * 5,
+    ]
 
 
 def test_an_unknown_machine_is_none_and_other_errors_are_errors() -> None:

@@ -15,18 +15,26 @@ printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$key_i
 printf '%s\n' "$password" >"$private/password"
 unset key_id key password
 export AWS_SHARED_CREDENTIALS_FILE=$private/credentials AWS_DEFAULT_REGION=us-east-1
+export RESTIC_PROGRESS_FPS=2  # in JSON, restic would tell its progress 60 times a second
 exec 3<&0
 # The kernel schedules session by session, and `nice` counts only within one: so this session is made nice as a whole.
 { echo 5 >/proc/self/autogroup; } 2>/dev/null || true
 
+# Runs `meanwhile` beside restic, with its process id, where the script has such a function.
 polite_restic() {
     nice -n 5 restic --password-file "$private/password" "$@" </dev/null 3<&- &
     local restic=$!
     { read -r -u 3; kill -INT "$restic"; } >/dev/null 2>&1 &
     local listener=$!
     disown "$listener"
+    local companion=
+    if declare -F meanwhile >/dev/null; then
+        meanwhile "$restic" &
+        companion=$!
+        disown "$companion"
+    fi
     wait "$restic"
     local code=$?
-    kill "$listener" 2>/dev/null
+    kill "$listener" $companion 2>/dev/null
     return "$code"
 }

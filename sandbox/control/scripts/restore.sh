@@ -7,6 +7,18 @@ mkdir -p -- "$target" || exit
 staging=$target/.dumont-restore
 rm -rf -- "$staging" || exit
 trap 'rm -rf -- "$private" "$staging"' EXIT
+exec 4>&1
+# restic 0.14 does not tell how far a restore has come: what it has written does. Nothing here starts a process.
+meanwhile() {
+    local name count never
+    exec {never}<> <(:)
+    while true; do
+        while read -r name count; do
+            [[ $name != wchar: ]] || printf '{"bytes_done":%d}\n' "$count" >&4
+        done <"/proc/$1/io"
+        read -r -t 0.5 -u "$never"
+    done 2>/dev/null
+}
 # A cache of its own, for as long as the call lasts: without one, each folder of the snapshot costs a request.
 polite_restic "$@" --target "$staging" --cache-dir "$private/cache" >&2 || exit
 [[ -d $staging$folder ]] || { echo "the snapshot holds no folder $folder" >&2; exit 1; }
@@ -15,4 +27,4 @@ cp --archive --link --remove-destination -- "$staging$folder/." "$target/" || ex
 touch -r "$staging$folder" "$private/time"
 rm -rf -- "$staging" || exit
 touch -r "$private/time" -- "$target"
-printf '%d\n' "$files"
+printf '{"files_restored":%d}\n' "$files"
