@@ -20,8 +20,7 @@ Hibernated Machine Wakes Step By Step
         Snapshot Should Be Whole In Bucket    ${hibernation.snapshot_id}    ${hibernation.manifest}
     END
     GROUP    [2/5] Provision
-        ${machine} =    Rent GPU Machine
-        Poison Workspace    ${machine}    ${hibernation.manifest}
+        ${machine} =    Rent Poisoned Machine    ${hibernation.manifest}
     END
     GROUP    [3/5] Restore
         Restore Snapshot    ${machine}    ${hibernation.snapshot_id}    ${WORKSPACE}    timeout=${RESTORE_TIMEOUT}

@@ -12,7 +12,6 @@ Test Tags         phase4    stress
 
 *** Test Cases ***
 Many Small Files Move To Another Machine
-    [Documentation]    Among a hundred thousand files, one that is lost or changed must be found and named.
     [Metadata]    Report    many_files
     GROUP    [1/7] Provision
         ${first} =    Rent GPU Machine
@@ -22,13 +21,11 @@ Many Small Files Move To Another Machine
         ${manifest} =    Take Manifest    ${first}    ${WORKSPACE}
     END
     GROUP    [3/7] Snapshot
-        ${snapshot} =    Create Snapshot    ${first}    ${WORKSPACE}    timeout=${LARGE_SNAPSHOT_TIMEOUT}
-        Snapshot Should Be Whole In Bucket    ${snapshot}    ${manifest}
+        ${snapshot} =    Take Proven Snapshot    ${first}    ${manifest}    timeout=${LARGE_SNAPSHOT_TIMEOUT}
         Destroy Machine    ${first}    timeout=${GONE_TIMEOUT}
     END
     GROUP    [4/7] Provision another
-        ${second} =    Rent GPU Machine
-        Poison Workspace    ${second}    ${manifest}
+        ${second} =    Rent Poisoned Machine    ${manifest}
     END
     GROUP    [5/7] Restore
         Restore Snapshot    ${second}    ${snapshot}    ${WORKSPACE}    timeout=${LARGE_RESTORE_TIMEOUT}
