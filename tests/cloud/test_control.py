@@ -241,7 +241,7 @@ def test_long_work_tells_how_far_it_has_come(api: ControlApi) -> None:
         row = next(row for row in api.call("GET", "/instances")["instances"] if row["id"] == instance_id)
         return [told for told in (row["progress"], api.call("GET", f"/instances/{instance_id}")["progress"]) if told]
 
-    def watched(path: str, status: int, body: dict[str, object]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def watched(path: str, status: int, body: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         told = []
         with ThreadPoolExecutor() as pool:
             working = pool.submit(api.call, "POST", path, status, params=query, json=body)
