@@ -9,20 +9,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
 
+from figures import PROJECT, Figure, publish, seconds_of
 from rekindle import target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.manifest import take_manifest
 from rekindle.rented import RentedMachine
 
-PROJECT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
 FILES = 10_000
 
@@ -32,23 +31,6 @@ for folder in $(seq 100); do mkdir "$folder"; done
 for number in $(seq "$1"); do printf 'file %s\n' "$number" > "$((number % 100 + 1))/part-$number"; done
 """
 BARE = "cd /workspace && find . -type f -print0 | xargs -0 sha256sum"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure; `ratio` is against the bare tool, where there is one."""
-
-    name: str
-    median_seconds: float
-    rounds: int
-    ratio: float | None = None
-    wanted: str = ""
-
-
-def seconds_of(action: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    action()
-    return time.monotonic() - begun
 
 
 def up_to_ready(folder: Path) -> Figure:
@@ -128,14 +110,6 @@ def manifest(machine: RentedMachine) -> Figure:
     return Figure(f"manifest of {FILES:,} files", median, ROUNDS, median / statistics.median(bare), wanted="1.2 x")
 
 
-def table(figures: list[Figure]) -> str:
-    rows = [f"{'figure':<28} {'median':>9} {'ratio':>7} {'wanted':>8}"]
-    for figure in figures:
-        ratio = f"{figure.ratio:.2f} x" if figure.ratio else ""
-        rows.append(f"{figure.name:<28} {figure.median_seconds:>7.3f} s {ratio:>7} {figure.wanted:>8}")
-    return "\n".join(rows)
-
-
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rekindle-benchmark-") as name:
         folder = Path(name)
@@ -148,9 +122,7 @@ def main() -> None:
             figures.append(warm_phase3(folder))
         finally:
             target.close()
-    print(table(figures))
-    written = PROJECT / "results" / "benchmark_phase3.json"
-    written.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+    publish("phase3", figures)
 
 
 if __name__ == "__main__":

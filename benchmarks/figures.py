@@ -1,0 +1,43 @@
+"""What benchmarks have in common: how a figure is told, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure; `ratio` is against the bare tool, where there is one."""
+
+    name: str
+    median_seconds: float
+    rounds: int
+    ratio: float | None = None
+    wanted: str = ""
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    action()
+    return time.monotonic() - begun
+
+
+def table(figures: Sequence[Figure]) -> str:
+    rows = [f"{'figure':<28} {'median':>9} {'ratio':>7} {'wanted':>8}"]
+    for figure in figures:
+        ratio = f"{figure.ratio:.2f} x" if figure.ratio else ""
+        rows.append(f"{figure.name:<28} {figure.median_seconds:>7.3f} s {ratio:>7} {figure.wanted:>8}")
+    return "\n".join(rows)
+
+
+def publish(name: str, figures: Sequence[Figure]) -> None:
+    """Prints the table, and keeps the figures in `results/benchmark_<name>.json`."""
+    print(table(figures))
+    written = PROJECT / "results" / f"benchmark_{name}.json"
+    written.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
