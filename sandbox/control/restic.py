@@ -29,8 +29,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, TypeAdapter
 
 from sandbox.control import process
+from sandbox.control.bucket import BucketFolder
 from sandbox.control.errors import ApiError
 from sandbox.control.progress import Progress
+from sandbox.control.quick_key import make_quick
 from sandbox.control.ssh import Machine
 from sandbox.control.together import NextRun, SharedLock
 from sandbox.state import write_private
@@ -159,6 +161,7 @@ class Restic:
             "AWS_SHARED_CREDENTIALS_FILE": str(keys),
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+        self._has_quick_key = folder / "repository-has-quick-key"
         self._here = ("nice", "-n", "10", "restic", "-r", credentials.repository, "--password-file", str(password))
         self._pruning = SharedLock()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -287,13 +290,28 @@ class Restic:
             if failed is None:
                 finished = await self._run("cat", "config", "--no-cache", "--no-lock")
                 if finished.code and "does not exist" in finished.words:
+                    self._has_quick_key.unlink(missing_ok=True)
                     finished = await self._run("init", "--no-cache")
                 if not finished.code:
+                    await self._quicken()
                     return
                 failed = self._failure("init", finished)
             if asyncio.get_running_loop().time() > deadline:
                 raise failed
             await asyncio.sleep(0.1)
+
+    async def _quicken(self) -> None:
+        """Gives the repository a key file that opens at once, unless that was done before."""
+        if self._has_quick_key.exists():
+            return
+        known = self._credentials
+        keys = BucketFolder(f"{known.repository.removeprefix('s3:')}/keys", known.key_id, known.key)
+        try:
+            await asyncio.to_thread(make_quick, keys, known.password)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the old key opens the repository as well
+            _log.warning("the repository's key stays slow: %s", error)
+        else:
+            self._has_quick_key.touch(mode=0o600)
 
     @asynccontextmanager
     async def _sharing(self) -> AsyncIterator[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -337,3 +339,29 @@ def test_a_machine_destroyed_at_the_market_is_forgotten(cloud: CloudUnderTest, a
     with httpx2.Client(base_url=api.market_url, headers=key, trust_env=False) as market:
         market.delete(f"/api/v0/instances/{instance_id}/").raise_for_status()
     eventually("nothing is known of it", lambda: not api.state(instance_id))
+
+
+def test_a_repository_with_a_slow_key_gets_a_quick_one(own_cloud: CloudUnderTest) -> None:
+    own_cloud.up()
+    marker = own_cloud.state_dir / "control" / "repository-has-quick-key"
+    password = own_cloud.state_dir / "control" / "restic-password"
+
+    def restic(*arguments: str) -> str:
+        return subprocess.check_output(
+            ["restic", "--no-cache", *arguments], env={"PATH": os.environ["PATH"], **own_cloud.environment}, text=True
+        )
+
+    def cost_of_the_only_key() -> int:
+        (key,) = restic("list", "keys", "--no-lock").split()
+        return int(json.loads(restic("cat", "key", key, "--no-lock"))["N"])
+
+    eventually("it is done", marker.exists)
+    assert cost_of_the_only_key() == 16
+    restic("key", "passwd", "--new-password-file", str(password))  # the same password, under a key of restic's own
+    assert cost_of_the_only_key() > 1000
+    own_cloud.down()
+    marker.unlink()
+    own_cloud.up()
+    eventually("it is done again", marker.exists)
+    assert cost_of_the_only_key() == 16
+    assert "WARNING" not in (own_cloud.state_dir / "logs" / "control.log").read_text()

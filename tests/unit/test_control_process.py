@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pytest
 
 from sandbox.control import process
-from sandbox.control.restic import _BackupOutput, _is_hopeless
+from sandbox.control.progress import Progress
+from sandbox.control.restic import _BackupOutput, _is_hopeless, _RestoreOutput
 from sandbox.control.together import NextRun, SharedLock
 
 T = TypeVar("T")
@@ -86,10 +87,12 @@ def item(data: int, metadata: int) -> bytes:
 
 
 def test_what_a_backup_says() -> None:
-    output = _BackupOutput()
+    progress = Progress("snapshot")
+    output = _BackupOutput(progress)
     for line in (
         b'{"message_type":"begun","at":"12.5"}\n',
-        b'{"message_type":"status","percent_done":1}\n',
+        b'{"message_type":"status","percent_done":0}\n',
+        b'{"message_type":"status","percent_done":0.5,"total_files":2,"total_bytes":8,"files_done":1,"bytes_done":4}\n',
         item(5, 0),
         item(0, 7),
         item(0, 0),
@@ -97,6 +100,19 @@ def test_what_a_backup_says() -> None:
     ):
         output.read(line)
     assert (output.begun, output.stored, output.summary["snapshot_id"]) == (12.5, 12, "abcdef01")
+    told = progress.public()
+    assert isinstance(told.pop("seconds"), float)
+    assert told == {"activity": "snapshot", "bytes_done": 4, "bytes_total": 8, "files_done": 1, "files_total": 2}
+
+
+def test_what_a_restore_says() -> None:
+    progress = Progress("restore", bytes_total=100)
+    output = _RestoreOutput(progress)
+    for written, told in ((0, 0), (99, 99), (101, 100)):
+        output.read(b'{"bytes_done":%d}\n' % written)
+        assert progress.public()["bytes_done"] == told
+    output.read(b'{"files_restored":3}\n')
+    assert (output.files_restored, progress.public()["bytes_done"]) == (3, 100)
 
 
 def test_an_answer_is_never_older_than_its_question() -> None:
