@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI, Response
 
 from sandbox.control import errors
-from sandbox.control.routes import agent, auth, hibernation, instances, metrics, snapshots
+from sandbox.control.routes import agent, auth, hibernation, instances, metrics, race, snapshots
 from sandbox.control.services import Services
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -44,6 +44,7 @@ def build(state: StateDir) -> FastAPI:
     api.include_router(auth.router(services.accounts))
     api.include_router(instances.public(services))
     api.include_router(instances.router(services))
+    api.include_router(race.router(services))
     api.include_router(hibernation.router(services))
     api.include_router(snapshots.of_instance(services))
     api.include_router(snapshots.router(services))

@@ -55,12 +55,7 @@ class Instances:
     async def create(self, wish: NewInstance) -> dict[str, Any]:
         """Rents an offer. The machine boots in the background: readiness is in `get`."""
         if not wish.skip_validation:
-            account = await self._market.account()
-            balance = float(account.get("credit") or 0) + float(account.get("balance") or 0)
-            if balance < LEAST_BALANCE:
-                raise ApiError(
-                    402, f"Saldo insuficiente: {balance:.2f} USD; at least {LEAST_BALANCE:.2f} USD is needed"
-                )
+            await self.check_balance()
         rent = Rent(image=wish.image, disk=wish.disk_size, label=wish.label, onstart=wish.onstart_cmd, ports=wish.ports)
         instance_id = await self._market.rent(wish.offer_id, rent)
         machine = self._fleet.add(TrackedMachine(instance_id=instance_id, label=wish.label, image=wish.image))
@@ -71,6 +66,13 @@ class Instances:
             # It is rented and must not be lost: what is not known yet can be asked for later.
             instance = MarketInstance(id=instance_id, label=machine.label, disk_space=wish.disk_size)
         return self._shown(instance)
+
+    async def check_balance(self) -> None:
+        """Refuses what would be rented without money."""
+        account = await self._market.account()
+        balance = float(account.get("credit") or 0) + float(account.get("balance") or 0)
+        if balance < LEAST_BALANCE:
+            raise ApiError(402, f"Saldo insuficiente: {balance:.2f} USD; at least {LEAST_BALANCE:.2f} USD is needed")
 
     async def listing(self, status: str | None) -> list[dict[str, Any]]:
         shown = []

@@ -129,6 +129,16 @@ async def search(market: MarketClient, query: OfferQuery) -> list[Offer]:
     return offers[: query.limit]
 
 
+async def why_none(market: MarketClient, query: OfferQuery) -> str:
+    """Why no offer matches, and what the price would have to be."""
+    at_any_price = await search(market, query.model_copy(update={"max_price": 1e6, "limit": 1}))
+    what = f"No offer with {query.gpu_name or 'any GPU'}, {query.min_disk:g} GB of disk"
+    what += f" in {query.region}" if query.region else ""
+    if not at_any_price:
+        return f"{what}: none at any price"
+    return f"{what} up to {query.max_price:g} USD/h: the cheapest costs {at_any_price[0].dph_total:.4f} USD/h"
+
+
 def _lies_in(region: str, geolocation: object) -> bool:
     """By the parts of "Sweden, SE". A region is one of REGIONS, a country or a country code."""
     parts = {part.strip().upper() for part in str(geolocation or "").split(",")}

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from sandbox.control.agents import Agents
 from sandbox.control.auth import Accounts
+from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet
 from sandbox.control.hibernation import Hibernations
@@ -16,6 +17,7 @@ from sandbox.control.instances import Instances
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient
 from sandbox.control.progress import ProgressOf
+from sandbox.control.race import Races
 from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
@@ -76,6 +78,8 @@ class Services:
         self.instances = Instances(
             self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes, progress_of
         )
+        self.disposals = Disposals(self.records, self.market)
+        self.races = Races(self.fleet, self.market, self.machines, self.agents, self.disposals, times.ready_within)
         self._background: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,7 +90,13 @@ class Services:
         self._background = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
-        for step in (self.market.register_key, self.wakes.settle, self.hibernations.settle):
+        for step in (
+            self.market.register_key,
+            self.disposals.settle,
+            self.races.settle,
+            self.wakes.settle,
+            self.hibernations.settle,
+        ):
             while True:
                 try:
                     await step()
@@ -101,7 +111,15 @@ class Services:
             self._background.cancel()
             with suppress(asyncio.CancelledError):
                 await self._background
-        for service in (self.hibernations, self.wakes, self.snapshots, self.restic, self.market):
+        for service in (
+            self.races,
+            self.hibernations,
+            self.wakes,
+            self.disposals,
+            self.snapshots,
+            self.restic,
+            self.market,
+        ):
             await service.close()
         self.door.close()
         self.records.close()

@@ -20,7 +20,7 @@ from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.history import History
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, OfferGone, Rent
-from sandbox.control.offers import OfferQuery, search
+from sandbox.control.offers import OfferQuery, search, why_none
 from sandbox.control.restic import RepositorySnapshot
 from sandbox.control.snapshots import Snapshots
 from sandbox.events import Events
@@ -214,7 +214,7 @@ class Wakes:
             offers = await search(self._market, query)
             free = [offer for offer in offers if offer.id not in self._in_hand]  # the others, calls of ours are renting
             if not free:
-                raise ApiError(503, await self._no_offer(query))
+                raise ApiError(503, await why_none(self._market, query))
             self._in_hand.add(free[0].id)
             try:
                 return await self._market.rent(free[0].id, rent)
@@ -223,15 +223,6 @@ class Wakes:
             finally:
                 self._in_hand.discard(free[0].id)
         raise ApiError(503, f"{len(lost)} offers were taken by others meanwhile: {'; '.join(lost)}")
-
-    async def _no_offer(self, query: OfferQuery) -> str:
-        """Why there is none, and what the price would have to be."""
-        at_any_price = await search(self._market, query.model_copy(update={"max_price": 1e6, "limit": 1}))
-        what = f"No offer with {query.gpu_name or 'any GPU'}, {query.min_disk:g} GB of disk"
-        what += f" in {query.region}" if query.region else ""
-        if not at_any_price:
-            return f"{what}: none at any price"
-        return f"{what} up to {query.max_price:g} USD/h: the cheapest costs {at_any_price[0].dph_total:.4f} USD/h"
 
     async def _fill(self, provision: Provision, snapshot: RepositorySnapshot) -> MarketInstance:
         """Waits for the new machine and restores onto it; on any failure the machine is destroyed again."""
