@@ -13,8 +13,13 @@ from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Misconfigured, Mismatch
 from rekindle.manifest import Manifest
 from rekindle.objects import ObjectStore
+from rekindle.restic_repository import Stored
+from rekindle.space import freed
 from rekindle.timeline import table
-from rekindle.wording import number
+from rekindle.transfer import compression_ratio, mbps, uploaded
+from rekindle.wording import counted, number
+
+OWN_CLIENT = "our own client of the bucket"
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -105,7 +110,7 @@ class ObjectStoreLibrary:
         target.current().store.delete(key)
 
     @keyword
-    def snapshot_should_be_whole_in_bucket(self, snapshot_id: str, manifest: Manifest) -> None:
+    def snapshot_should_be_whole_in_bucket(self, snapshot_id: str, manifest: Manifest) -> Stored:
         """Proves that a snapshot can be restored to what the manifest says, before anything is destroyed.
 
         Every object that it needs is read and hashes to its name; its tree has every path, kind, size, mode, time and
@@ -115,20 +120,90 @@ class ObjectStoreLibrary:
             snapshot_id: whole or short.
             manifest: what the workspace held.
 
+        Returns:
+            What the snapshot needs of the bucket: `packs` with their sizes, and the `bytes` that are its own in them.
+
         Raises:
             AssertionError: names the object or the file that is missing or wrong.
         """
         opened = target.current()
-        _tell_audit(
-            audit_snapshot(
-                opened.store,
-                opened.repository_prefix,
-                opened.repository_password,
-                snapshot_id,
-                manifest,
-                restic_witness="restic" not in opened.declined,
-            )
+        audit = audit_snapshot(
+            opened.store,
+            opened.repository_prefix,
+            opened.repository_password,
+            snapshot_id,
+            manifest,
+            restic_witness="restic" not in opened.declined,
         )
+        _tell_audit(audit)
+        return audit.stored
+
+    @keyword
+    def list_packs(self) -> frozenset[str]:
+        """Returns the keys of all packs in the bucket: what is needed to tell, later, which ones are new."""
+        opened = target.current()
+        return frozenset(one.key for one in opened.store.list(f"{opened.repository_prefix}/data/"))
+
+    @keyword
+    def record_upload_speed(self, stored: Stored, packs_before: frozenset[str], step: str) -> None:
+        """Reports how fast a snapshot reached the bucket: the bytes of its new packs, in the seconds of the step.
+
+        Args:
+            stored: what [Snapshot Should Be Whole In Bucket] found.
+            packs_before: what [List Packs] found before the snapshot was taken.
+            step: its name as in the report's timings, without the unit: `snapshot`.
+
+        Raises:
+            AssertionError: nothing was uploaded, so that there is no speed (`UNKNOWN:`).
+        """
+        seconds, size = report.current().seconds_of(step), uploaded(stored, packs_before)
+        speed = mbps(size, seconds)
+        tell(f"UPLOAD: {speed:.0f} Mbps ({number(size)} bytes in {seconds:.1f} s)")
+        report.current().metrics |= {"upload_mbps": round(speed, 3), "upload_bytes": size}
+
+    @keyword
+    def record_download_speed(self, stored: Stored, step: str) -> None:
+        """Reports how fast a snapshot came back: the bytes that lie in the bucket for it, in the seconds of the step.
+
+        Args:
+            stored: what [Snapshot Should Be Whole In Bucket] found.
+            step: its name as in the report's timings, without the unit: `restore`.
+        """
+        seconds = report.current().seconds_of(step)
+        speed = mbps(stored.bytes, seconds)
+        tell(f"DOWNLOAD: {speed:.0f} Mbps ({number(stored.bytes)} bytes in {seconds:.1f} s)")
+        report.current().metrics |= {"download_mbps": round(speed, 3), "download_bytes": stored.bytes}
+
+    @keyword
+    def record_compression_ratio(self, stored: Stored, manifest: Manifest) -> None:
+        """Reports how many bytes of files lie in each byte that is stored for them; above 1 means that they shrank.
+
+        Args:
+            stored: what [Snapshot Should Be Whole In Bucket] found.
+            manifest: of the files.
+        """
+        ratio = compression_ratio(manifest.bytes, stored)
+        tell(f"COMPRESSION RATIO: {ratio:.3f} ({number(manifest.bytes)} bytes stored in {number(stored.bytes)})")
+        report.current().metrics["compression_ratio"] = round(ratio, 4)
+
+    @keyword
+    def space_should_be_freed(self, snapshot_id: str, stored: Stored) -> None:
+        """Proves that a deleted snapshot is gone from the bucket, with every pack that no other snapshot needs.
+
+        Args:
+            snapshot_id: whole or short.
+            stored: what [Snapshot Should Be Whole In Bucket] found before.
+
+        Raises:
+            AssertionError: names the objects that are still there and paid for, and their bytes.
+        """
+        opened = target.current()
+        space = freed(opened.store, opened.repository_prefix, opened.repository_password, snapshot_id, stored)
+        kept = f", {counted(space.kept, 'pack')} kept for other snapshots" if space.kept else ""
+        tell(f"Freed: {counted(space.packs, 'pack')} with {number(space.bytes)} bytes{kept}")
+        current = report.current()
+        current.metrics["space_freed_bytes"] = space.bytes
+        current.add_check("space of the snapshot is freed", OWN_CLIENT, packs=len(stored.packs))
 
 
 def _tell_audit(audit: AuditResult) -> None:

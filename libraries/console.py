@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
+from rekindle.progress import Done, Look, Meter, watched
 from rekindle.report import RULE
 from rekindle.wording import shown
+
+# Between two lines of progress where they cannot be updated in place, seconds.
+PLAIN_EVERY = 5.0
 
 
 class _Told:
@@ -24,6 +36,63 @@ def headline(test: str) -> None:
     """Prints the name of a test between two rules."""
     logger.console(f"\n{RULE}\n{test.upper()}\n{RULE}")
     _Told.test = test
+
+
+class ProgressLine:
+    """How far one piece of work has come: one line that is updated in place, or plain lines where that cannot be.
+
+    Use it in a `with` statement; the line is gone after it. The plain lines are kept for log.html.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._meter = Meter(what)
+        self._in_place = sys.__stdout__ is not None and sys.__stdout__.isatty() and os.environ.get("TERM") != "dumb"
+        self._begin = ""
+        self._shown = False
+        self._due = 0.0
+        self._plain: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._begin = _line_end()
+        self._due = time.monotonic() + PLAIN_EVERY
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._in_place and self._shown:
+            logger.console("\r\033[K", newline=False)
+        elif not self._shown and self._begin:
+            _Told.test = ""  # the first line is still to come
+        if self._plain:
+            logger.info("\n".join(self._plain))
+
+    def show(self, done: Done) -> None:
+        """Shows it, from whichever thread; on a plain console every few seconds only."""
+        line = self._meter.line(done)
+        due = time.monotonic() >= self._due
+        if due:
+            self._due = time.monotonic() + PLAIN_EVERY
+            self._plain.append(line)
+        if self._in_place:
+            width = shutil.get_terminal_size().columns - 1
+            begin = self._begin if not self._shown else ""
+            logger.console(f"{begin}\r{f'   {line}'[:width]}\033[K", newline=False)
+        elif due:
+            logger.console(f"{'' if self._shown else self._begin}   {line}")
+        else:
+            return
+        self._shown = True
+
+
+@contextmanager
+def progress(what: str, look: Look) -> Iterator[None]:
+    """Shows how far some work has come while the block runs.
+
+    Args:
+        what: the work, as the line begins: "Snapshot".
+        look: one look at how far it has come.
+    """
+    with ProgressLine(what) as line, watched(look, line.show):
+        yield
 
 
 def _line_end() -> str:

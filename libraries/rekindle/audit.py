@@ -20,7 +20,7 @@ from rekindle.file_hashes import FileHashes
 from rekindle.manifest import Comparison, Entry, Manifest, compare
 from rekindle.objects import ObjectMissing, ObjectStore
 from rekindle.restic_format import Blob, Node
-from rekindle.restic_repository import READERS, ResticRepository, SnapshotDocument, check_object, check_size
+from rekindle.restic_repository import READERS, ResticRepository, SnapshotDocument, Stored, check_object, check_size
 from rekindle.restic_witness import ResticWitness
 
 # A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever.
@@ -32,14 +32,14 @@ OWN_READER, RESTIC = "our own reader of the bucket", "restic, run here"
 class AuditResult:
     """What an audit that found nothing wrong has looked at.
 
-    `objects` and `bytes` count what was read from the bucket and hashed, `packs` the data files among it. `comparison`
-    is the snapshot's tree against the manifest. `seconds` is monotonic.
+    `objects` and `bytes` count what was read from the bucket and hashed; `stored` is what of it the snapshot needs.
+    `comparison` is the snapshot's tree against the manifest. `seconds` is monotonic.
     """
 
     snapshot: SnapshotDocument
     objects: int
     bytes: int
-    packs: int
+    stored: Stored
     comparison: Comparison
     seconds: float
     witnesses: tuple[str, ...]
@@ -85,7 +85,7 @@ def audit_snapshot(
         snapshot = repository.snapshot(snapshot_id)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                packs, comparison = _audit(repository, snapshot, expected)
+                stored, comparison = _audit(repository, snapshot, expected)
                 break
             except ObjectMissing:
                 if attempt == ATTEMPTS or repository.index_is_current():
@@ -98,7 +98,7 @@ def audit_snapshot(
         snapshot=snapshot,
         objects=repository.objects_read,
         bytes=repository.bytes_read,
-        packs=packs,
+        stored=stored,
         comparison=comparison,
         seconds=time.monotonic() - begun,
         witnesses=(OWN_READER, RESTIC) if restic_witness else (OWN_READER,),
@@ -106,8 +106,8 @@ def audit_snapshot(
     )
 
 
-def _audit(repository: ResticRepository, snapshot: SnapshotDocument, expected: Manifest) -> tuple[int, Comparison]:
-    """The audit without restic. Returns the number of packs that were read, and the comparison of the trees."""
+def _audit(repository: ResticRepository, snapshot: SnapshotDocument, expected: Manifest) -> tuple[Stored, Comparison]:
+    """The audit without restic. Returns what the snapshot needs of the bucket, and the comparison of the trees."""
     repository.read_index()
     tree = repository.tree(snapshot)
     by_pack: dict[str, list[Blob]] = defaultdict(list)
@@ -125,7 +125,7 @@ def _audit(repository: ResticRepository, snapshot: SnapshotDocument, expected: M
         seen = _as_manifest(snapshot, tree.nodes, hashes, expected)
     comparison = compare(expected, seen)
     comparison.raise_unless_equal(f"Snapshot {snapshot.short_id}")
-    return len(by_pack), comparison
+    return repository.stored(tree.blobs), comparison
 
 
 def _read_pack(repository: ResticRepository, name: str, blobs: list[Blob], hashes: FileHashes) -> None:

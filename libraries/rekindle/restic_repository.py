@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,6 +48,19 @@ class Tree:
     blobs: list[str]
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a snapshot needs of the bucket.
+
+    Attributes:
+        packs: the sizes in bytes of the packs, by key. Other snapshots may need some of them too.
+        bytes: of its own pieces in them, encrypted and mostly compressed.
+    """
+
+    packs: Mapping[str, int]
+    bytes: int
+
+
 class ResticRepository:
     """A repository below a prefix of a bucket. Opening it tries the password; nothing is ever written.
 
@@ -81,9 +95,17 @@ class ResticRepository:
         if len(found) != 1:
             seen = f"{len(found)} begin with that" if found else f"it holds {counted(len(snapshots), 'snapshot')}"
             raise Mismatch(f"Snapshot {snapshot_id} is not in the repository {self._place()}: {seen}.")
-        document = self._read_json(found[0])
+        return self._snapshot(found[0])
+
+    def snapshots(self) -> list[SnapshotDocument]:
+        """Reads all snapshots."""
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(self._snapshot, self._list("snapshots")))
+
+    def _snapshot(self, listed: StoredObject) -> SnapshotDocument:
+        document = self._read_json(listed)
         return SnapshotDocument(
-            id=_name(found[0]),
+            id=_name(listed),
             time=document["time"],
             hostname=document.get("hostname", ""),
             paths=tuple(document["paths"]),
@@ -133,6 +155,12 @@ class ResticRepository:
             return self._blobs[blob_id]
         except KeyError:
             raise Mismatch(f"Blob {blob_id} is in no index file of the repository {self._place()}.") from None
+
+    def stored(self, blob_ids: Iterable[str]) -> Stored:
+        """The packs that these blobs lie in. Mismatch as well when no index file knows one of them."""
+        blobs = [self.blob(blob_id) for blob_id in blob_ids]
+        packs = map(self.pack, dict.fromkeys(blob.pack for blob in blobs))
+        return Stored({pack.key: pack.size for pack in packs}, sum(blob.length for blob in blobs))
 
     def opener(self) -> Opener:
         """What `content` of many blobs is read with, by one thread."""

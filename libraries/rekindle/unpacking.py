@@ -6,6 +6,7 @@ import gzip
 import re
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO, Self
 
@@ -15,7 +16,8 @@ from rekindle.wording import number
 
 _MISSING_TOOL, _NO_ROOT = 21, 22
 
-# How a writing script begins. "$1" is the root; `need` names tools; `failed` ends it with what df says of the disk.
+# How a writing script begins. "$1" is the root; `need` names tools, `room` the bytes that must be free; `failed` ends
+# it with what df says of the disk.
 _PRELUDE = r"""
 export LC_ALL=C
 set -o pipefail
@@ -24,6 +26,9 @@ need() {
     [ -z "$missing" ] || { echo "not found on the machine:$missing" >&2; exit 21; }
 }
 failed() { echo "disk: $(df --output=avail,size -B1 -- "$1" | tail -n 1)" >&2; exit 23; }
+room() {
+    [ "$(df --output=avail -B1 -- "$1" | tail -n 1)" -ge "$2" ] || { echo "wanted: $2" >&2; failed "$1"; }
+}
 [ -d "$1" ] || exit 22
 """
 _UNPACK = r"""
@@ -31,8 +36,10 @@ need tar gzip
 tar --extract --gzip --file=- --directory="$1" --no-same-owner --preserve-permissions \
     --warning=no-unknown-keyword || failed "$1"
 """
+_WANTED = re.compile(r"^wanted: (\d+)$", re.MULTILINE)
 _DISK = re.compile(r"^disk: +(\d+) +(\d+)$", re.MULTILINE)
 _TAR_BLOCK = 512
+_TIMEOUT = 1200.0  # seconds
 
 
 def write(machine: Machine, script: str, root: str, *args: str, stdin: BinaryIO | None = None) -> Completed:
@@ -44,7 +51,15 @@ def write(machine: Machine, script: str, root: str, *args: str, stdin: BinaryIO 
         RekindleError: whatever else went wrong, in the machine's own words.
     """
     try:
-        return machine.run(_PRELUDE + script, root, *args, stdin=stdin, timeout=1200)
+        return machine.run(_PRELUDE + script, root, *args, stdin=stdin, timeout=_TIMEOUT)
+    except RemoteFailure as error:
+        raise _explained(error, root) from None
+
+
+def writing(machine: Machine, script: str, root: str, *args: str) -> Iterator[bytes]:
+    """As `write` does, and yields the script's standard output as it comes."""
+    try:
+        yield from machine.stream(_PRELUDE + script, root, *args, timeout=_TIMEOUT)
     except RemoteFailure as error:
         raise _explained(error, root) from None
 
@@ -55,8 +70,13 @@ def _explained(error: RemoteFailure, root: str) -> RekindleError:
     if error.exit_code == _MISSING_TOOL:
         return Unknown(f"Nothing was written to {root}: {error.stderr}. Install it there.")
     words, disk = _DISK.sub("", error.stderr).strip(), _DISK.search(error.stderr)
+    available, size = (number(int(value)) for value in disk.groups()) if disk else ("", "")
+    if wanted := _WANTED.search(words):
+        return Misconfigured(
+            f"{root} has {available} bytes free of {size}, too few for the {number(int(wanted[1]))} bytes that "
+            "are wanted: nothing was written. Rent a machine with a larger disk, or write less."
+        )
     if disk and "No space left on device" in words:
-        available, size = (number(int(value)) for value in disk.groups())
         return Misconfigured(
             f"No space left on device: {root} has {available} bytes free of {size}. Rent a machine with a larger disk, "
             "or write less."

@@ -291,7 +291,7 @@ def test_a_whole_snapshot_has_two_witnesses(world: World) -> None:
     assert result.witnesses == (audit.OWN_READER, audit.RESTIC)
     assert result.not_witnessed == ()
     assert (result.files, result.comparison.checked_bytes) == (world.manifest.files, world.manifest.bytes)
-    assert result.packs == len(world.data_packs())
+    assert len(result.stored.packs) == len(world.data_packs())
     assert result.bytes > 20_000_000
 
 

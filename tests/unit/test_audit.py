@@ -106,7 +106,7 @@ def test_a_whole_snapshot_passes_and_is_counted(world: World) -> None:
     assert result.snapshot.short_id == world.snapshot_id[:8]
     assert result.objects == len(store.read_keys)
     assert result.bytes == sum((world.restic.bucket / key).stat().st_size for key in store.read_keys)
-    assert result.packs == len({key for key in store.read_keys if "/data/" in key})
+    assert len(result.stored.packs) == len({key for key in store.read_keys if "/data/" in key})
     assert (result.witnesses, result.not_witnessed) == ((audit.OWN_READER,), (audit.RESTIC,))
 
 

@@ -1,0 +1,62 @@
+"""What a deleted snapshot leaves behind in the bucket: nothing that it alone needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rekindle.errors import Mismatch
+from rekindle.objects import ObjectStore
+from rekindle.restic_repository import ResticRepository, Stored
+from rekindle.wording import counted, named, number
+
+
+@dataclass(frozen=True)
+class Freed:
+    """The packs that are gone with a snapshot, and their bytes; `kept` are those that other snapshots need."""
+
+    packs: int
+    bytes: int
+    kept: int
+
+
+def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stored: Stored) -> Freed:
+    """Makes sure that a deleted snapshot is gone from the bucket, with every pack that it alone needed.
+
+    What other snapshots need is looked up only when a pack is still there.
+
+    Args:
+        store: the bucket.
+        prefix: where in it the restic repository lies.
+        password: the repository's.
+        snapshot_id: whole or short.
+        stored: what it needed.
+
+    Raises:
+        Mismatch: names the objects that are still there although nobody needs them, and their bytes.
+        Unknown: the store gives no answer.
+    """
+    if left := store.list(f"{prefix}/snapshots/{snapshot_id}"):
+        raise Mismatch(
+            f"Snapshot {snapshot_id} was deleted, but {store.where(left[0].key)} is still there: nothing that it needs "
+            "can be freed."
+        )
+    present = {one.key: one.size for one in store.list(f"{prefix}/data/")}
+    still = {key for key in stored.packs if key in present}
+    if still and (useless := sorted(still - _needed_by_others(ResticRepository(store, prefix, password)))):
+        objects = [f"{key} ({number(present[key])} bytes)" for key in useless]
+        raise Mismatch(
+            f"Snapshot {snapshot_id} was deleted, but {counted(len(useless), 'pack')} of the "
+            f"{number(len(stored.packs))} that it needed, and that no other snapshot needs, still lie in bucket "
+            f"{store.bucket} and are paid for, {number(sum(present[key] for key in useless))} bytes in all: "
+            f"{named(objects)}. Was the repository pruned?"
+        )
+    gone = [size for key, size in stored.packs.items() if key not in still]
+    return Freed(len(gone), sum(gone), len(still))
+
+
+def _needed_by_others(repository: ResticRepository) -> set[str]:
+    repository.read_index()
+    needed: set[str] = set()
+    for snapshot in repository.snapshots():
+        needed.update(repository.stored(repository.tree(snapshot).blobs).packs)
+    return needed
