@@ -18,12 +18,12 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, TypeAdapter
@@ -44,6 +44,9 @@ STORE_WITHIN = 60.0  # for the store to answer when the cloud starts
 # restic retries a request to the store after 0.5 s and then ever later, for a quarter of an hour. A pause as long as
 # this one means that the same request has failed for about ten seconds.
 HOPELESS_PAUSE = 4.0  # seconds
+# While nobody listens at the store's address restic says nothing for minutes: so that is looked at beside it.
+STORE_AWAY = 10.0  # seconds without a store after which work is given up
+STORE_LOOK = 0.5  # seconds between two looks
 RESTARTS = 20
 AT_ONCE = 4  # on machines that share our processors; each takes one of them, and up to 250 MB of memory
 
@@ -349,22 +352,52 @@ class Restic:
         return True
 
     async def _run(self, *arguments: str) -> process.Finished:
+        run = process.run(
+            [*self._here, *arguments], environment=self._environment, hopeless=_is_hopeless, within=BACKUP_WITHIN
+        )
         try:
-            return await process.run(
-                [*self._here, *arguments], environment=self._environment, hopeless=_is_hopeless, within=BACKUP_WITHIN
-            )
+            return await self._while_store_is_there(run)
         except process.Stopped as stopped:
-            raise ResticError(503, self._words(arguments[0], f"{stopped.stderr}\n{_GAVE_UP}")) from None
+            raise self._gave_up(arguments[0], stopped) from None
 
     async def _on_machine(self, machine: Machine, script: str, *arguments: str, **options: Any) -> process.Finished:
         known = self._credentials
         payload = f"{known.key_id}\n{known.key}\n{known.password}\n".encode()
+        run = machine.run(script, *arguments, payload=payload, hold=True, hopeless=_is_hopeless, **options)
         try:
-            return await machine.run(script, *arguments, payload=payload, hold=True, hopeless=_is_hopeless, **options)
+            return await self._while_store_is_there(run)
         except process.Stopped as stopped:
-            if "<lock/" in stopped.stderr:
+            if "Load(<lock/" in stopped.stderr:
                 raise _LockVanished from None
-            raise ResticError(503, self._words("call", f"{stopped.stderr}\n{_GAVE_UP}")) from None
+            raise self._gave_up(f"on instance {machine.instance_id}", stopped) from None
+
+    async def _while_store_is_there(self, run: Coroutine[Any, Any, process.Finished]) -> process.Finished:
+        """Ends the run when nobody has listened at the store's address for too long."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._raise_when_store_is_away())
+                finished = await run
+                watch.cancel()
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return finished
+
+    async def _raise_when_store_is_away(self) -> NoReturn:
+        address = urlsplit(self._credentials.repository.removeprefix("s3:"))
+        looked = asyncio.get_running_loop().time
+        seen = looked()
+        while True:
+            closed = await _port_is_closed(address.hostname, address.port)
+            if closed is None:
+                seen = looked()
+            elif looked() - seen > STORE_AWAY:
+                raise ResticError(503, f"{closed.message} (for {STORE_AWAY:g} s now)")
+            await asyncio.sleep(STORE_LOOK)
+
+    def _gave_up(self, call: str, stopped: process.Stopped) -> ResticError:
+        """The last line alone: those before it say the same of other objects."""
+        *_, last = stopped.stderr.strip().splitlines()
+        return ResticError(503, self._words(call, re.sub(r"returned error, retrying after [\w.]+", "failed", last)))
 
     def _failure(self, call: str, finished: process.Finished) -> ResticError:
         if "no matching ID found" in finished.words:
@@ -380,14 +413,11 @@ class Restic:
         return f"restic {call}: {words}"
 
 
-_GAVE_UP = "given up: the same request to the store has failed again and again"
-
-
 def _is_hopeless(line: bytes) -> bool:
     found = _RETRYING.search(line)
     if not found:
         return False
-    if b"<lock/" in line:
+    if b"Load(<lock/" in line or b"Access Denied" in line:
         return True
     minutes, seconds = found.groups()
     return int(minutes or 0) * 60 + float(seconds or 0) >= HOPELESS_PAUSE

@@ -73,6 +73,11 @@ def test_who_is_no_longer_wanted_hears_of_it(tmp_path: Path) -> None:
         (b"Save(<data/1234567890>) returned error, retrying after 5.60863998s: connection refused", True),
         (b"Save(<data/1234567890>) returned error, retrying after 1m2.5s: connection refused", True),
         (b"Load(<lock/20e347e327>, 0, 0) returned error, retrying after 552.330144ms: no such key", True),
+        (b"Save(<lock/20e347e327>) returned error, retrying after 552.330144ms: internal error", False),
+        (
+            b"Save(<lock/20e347e327>) returned error, retrying after 552.330144ms: client.PutObject: Access Denied.",
+            True,
+        ),
         (b"repository opened", False),
     ],
 )
