@@ -222,6 +222,12 @@ class MarketClient:
             await self._call("POST", "v0/ssh/", body={"ssh_key": self._public_key})
         self._key_is_registered = True
 
+    async def ssh_keys(self) -> list[str]:
+        """The public keys of the account, ours among them: whoever holds one may enter its machines."""
+        await self.register_key()
+        rows = await self._call("GET", "v0/ssh/")
+        return [row.get("key") or row["public_key"] for row in rows]
+
     async def _call(
         self,
         method: str,

@@ -30,6 +30,12 @@ class Machine:
 
     instance_id: int
     options: tuple[str, ...]
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.title or f"Instance {self.instance_id}"
 
     async def run(
         self,
@@ -53,9 +59,9 @@ class Machine:
                 payload=payload, hold=hold, within=within, line=line, hopeless=hopeless,
             )  # fmt: skip
         except TimeoutError:
-            raise SshError(504, f"Instance {self.instance_id}: the command did not end within {within:g} s") from None
+            raise SshError(504, f"{self.name}: the command did not end within {within:g} s") from None
         if finished.code == SSH_FAILED:
-            raise SshError(502, f"Instance {self.instance_id}: {_reason(finished.words)}")
+            raise SshError(502, f"{self.name}: {_reason(finished.words)}")
         return finished
 
     async def execute(self, command: str, *, within: float) -> process.Finished:
@@ -64,7 +70,7 @@ class Machine:
         finished = await self.run('bash -c "$1" </dev/null\nprintf "%s %d" "$2" "$?"', command, mark, within=within)
         output, marked, code = finished.stdout.rpartition(mark.encode())
         if not marked:
-            raise SshError(502, f"Instance {self.instance_id}: the connection was lost before the command had ended")
+            raise SshError(502, f"{self.name}: the connection was lost before the command had ended")
         return process.Finished(int(code), output, finished.stderr)
 
 
@@ -110,8 +116,14 @@ class Door:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def machine(self, instance_id: int, host: str, port: int) -> Machine:
-        own = ("-p", str(port), "-o", f"HostKeyAlias=instance-{instance_id}", "--", host)
-        return Machine(instance_id, (*self._options, *own))
+        return Machine(instance_id, self._way(f"instance-{instance_id}", host, port))
+
+    def standby(self, machine_id: int, name: str, host: str, port: int) -> Machine:
+        """A machine of the CPU cloud."""
+        return Machine(machine_id, self._way(f"standby-{name}", host, port), f"Standby {name}")
+
+    def _way(self, alias: str, host: str, port: int) -> tuple[str, ...]:
+        return (*self._options, "-p", str(port), "-o", f"HostKeyAlias={alias}", "--", host)
 
 
 def _reason(words: str) -> str:

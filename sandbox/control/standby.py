@@ -1,0 +1,632 @@
+"""CPU standbys: a machine of the CPU cloud for each GPU machine that is to survive its loss.
+
+Every machine is a record before it is ordered, and is ordered under a name that the record holds. So whenever this
+process is killed, the next one goes on with it, or deletes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Coroutine
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from sandbox.control import sync
+from sandbox.control.association import Association, Brought, StandbyConfig, machine_name
+from sandbox.control.cpu_cloud import OWNER, CpuCloud, CpuMachine, CpuOrder, NameTaken
+from sandbox.control.errors import ApiError
+from sandbox.control.fleet import Fleet
+from sandbox.control.machines import NEVER_RUNS, Machines
+from sandbox.control.market_client import MarketClient
+from sandbox.control.process import Finished
+from sandbox.control.ssh import Door, Machine, SshError
+from sandbox.records import Records
+
+AT_ONCE = 4  # copies that run at the same time; each is a few processes, here and on the machines
+LEAST_PAUSE = 0.1  # seconds between two syncs of one machine, when a sync takes longer than the interval
+LONGEST_PAUSE = 5.0  # seconds between two tries, or the interval when that is longer, while syncs fail
+UNTOUCHED = 20  # syncs that may find nothing new before the standby is compared again nevertheless
+ROUNDS = 3  # copies at most, while the workspace of a standby keeps changing
+CONFIG = "all"
+
+_LOOK_AT_FILE = """
+cd /workspace && [ -f "$1" ] || exit 44
+md5sum <"$1" | cut -c 1-32
+stat -L -c %.9Y -- "$1"
+"""
+_MISSING = 44
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Standbys:
+    def __init__(
+        self,
+        records: Records,
+        cloud: CpuCloud,
+        market: MarketClient,
+        machines: Machines,
+        door: Door,
+        fleet: Fleet,
+        *,
+        copies: Path,
+        public_key: str,
+        interval: float,
+        ready_within: float,
+    ) -> None:
+        """`copies`: the folder for what is on its way; `public_key`: ours; `interval`: seconds between two syncs."""
+        self._records = records
+        self._cloud = cloud
+        self._market = market
+        self._machines = machines
+        self._door = door
+        self._fleet = fleet
+        self._copies = copies
+        self._public_key = public_key
+        self._default_interval = interval
+        self._ready_within = ready_within
+        self._associations = {one.token: one for one in records.all(Association)}
+        self._entered: dict[str, Machine] = {}  # the GPU machines, by token, for as long as they answer
+        self._untouched: dict[str, int] = {}  # how often nothing new was found since the last comparison
+        self._brought: dict[str, tuple[int, float]] = {}  # to which machine a workspace went back, and of which moment
+        self._work: dict[str, asyncio.Task[None]] = {}  # provisioning, then mirroring
+        self._background: set[asyncio.Task[Any]] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self.config = records.get(StandbyConfig, CONFIG) or StandbyConfig()
+
+    # --- what others ask ---
+
+    def get(self, gpu_instance_id: int) -> Association | None:
+        return next((one for one in self._associations.values() if one.gpu_instance_id == gpu_instance_id), None)
+
+    def all(self) -> list[Association]:
+        return sorted(self._associations.values(), key=lambda one: one.begun_at)
+
+    def known(self, gpu_instance_id: int) -> Association:
+        """The association; 404 when there is none."""
+        association = self.get(gpu_instance_id)
+        if association is None:
+            raise ApiError(404, f"Instance {gpu_instance_id} has no CPU standby")
+        return association
+
+    @property
+    def interval(self) -> float:
+        """Seconds from the begin of a sync to the begin of the next."""
+        return self.config.sync_interval or self._default_interval
+
+    def configure(self, config: StandbyConfig) -> None:
+        """Holds for standbys made from now on; the interval for all, from the next sync on."""
+        self.config = config
+        self._records.put(CONFIG, config)
+
+    # --- a standby's life ---
+
+    async def settle(self) -> None:
+        """Takes up what the last run of this process left, and deletes machines of ours that nobody knows of."""
+        for machine in await self._cloud.machines():
+            owner = machine.labels.get(OWNER)
+            if owner is not None and owner not in self._associations:
+                await self._cloud.delete(machine.zone, machine.name)
+        for association in self.all():
+            if association.token in self._work:
+                continue
+            if association.removing:
+                self._spawn(self._remove_at_last(association))
+            elif association.state == "provisioning":
+                self._begin(association, self._provision(association))
+            elif association.gpu_failed:
+                if association.state == "recovering":
+                    self._become(association, "failover_active")
+            elif association.sync_enabled and association.machine_id is not None:
+                self._begin(association, self._mirror(association))
+
+    async def close(self) -> None:
+        tasks = [*self._work.values(), *self._background]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._cloud.close()
+
+    async def enable(self, gpu_instance_id: int) -> Association:
+        """Notes that a machine shall have a standby, and begins to make it. One that failed is replaced.
+
+        Raises:
+            ApiError: 404 no such machine; 409 it is stopped or busy, or has a standby.
+        """
+        instance = await self._machines.instance(gpu_instance_id)
+        if instance.intended_status == "stopped" or instance.actual_status in NEVER_RUNS:
+            raise ApiError(
+                409,
+                f"Instance {gpu_instance_id} is not running (status: {instance.actual_status}): there is nothing to "
+                "mirror",
+            )
+        self._fleet.refuse_while_busy(gpu_instance_id)
+        old = self.get(gpu_instance_id)
+        if old is not None:
+            self._refuse_second(old)
+            await self.remove(gpu_instance_id)
+            if (other := self.get(gpu_instance_id)) is not None:  # somebody else was as quick
+                self._refuse_second(other)
+        config = self.config
+        association = Association(
+            gpu_instance_id=gpu_instance_id,
+            machine_name=machine_name(instance.label, gpu_instance_id, time.time()),
+            zone=config.gcp_zone,
+            machine_type=config.gcp_machine_type,
+            disk_gb=config.gcp_disk_size,
+            spot=config.gcp_spot,
+        )
+        self._associations[association.token] = association
+        self._save(association)
+        self._begin(association, self._provision(association))
+        return association
+
+    def enable_when_wanted(self, gpu_instance_id: int) -> None:
+        """For a machine that was just rented: gives it a standby in the background when all are to have one."""
+        if self.config.enabled:
+            self._spawn(self.enable(gpu_instance_id))
+
+    async def ready(self, gpu_instance_id: int) -> Association:
+        """Waits until a standby is in step for the first time; raises why it is not."""
+        while True:
+            association = self.known(gpu_instance_id)
+            if association.synced_from is not None:
+                return association
+            if association.sync_error is not None:
+                raise ApiError(502, f"Instance {gpu_instance_id} has no working standby: {association.sync_error}")
+            await asyncio.sleep(0.05)
+
+    async def disable(self, gpu_instance_id: int, *, force: bool = False) -> None:
+        """Deletes a standby and returns when its machine is gone.
+
+        Raises:
+            ApiError: 404 there is none; 409 it holds the only copy of a lost machine's workspace, and no `force`.
+        """
+        association = self.known(gpu_instance_id)
+        if association.gpu_failed and association.can_serve and not force:
+            raise ApiError(
+                409,
+                f"Standby {association.machine_name} holds the workspace of instance {gpu_instance_id}, which was lost "
+                f"({association.failure_reason}): fail over first, or delete it by force",
+            )
+        await self.remove(gpu_instance_id)
+
+    async def remove(self, gpu_instance_id: int) -> None:
+        """Deletes a standby, whatever it is doing, and returns when its machine is gone. Nothing when there is none."""
+        association = self.get(gpu_instance_id)
+        if association is None:
+            return
+        association.removing = True
+        self._save(association)
+        try:
+            # A task of its own: a caller that hangs up does not stop it half-way.
+            await asyncio.shield(self._spawn(self._remove(association)))
+        except ApiError as error:
+            self._trouble(association, f"It could not be deleted yet: {error.message}", state="error")
+            self._spawn(self._remove_at_last(association))
+            raise
+
+    async def pause(self, gpu_instance_id: int) -> None:
+        """Stops syncing, and returns when nothing is under way any more. The standby keeps what it has."""
+        association = self.known(gpu_instance_id)
+        association.sync_enabled = False
+        self._save(association)
+        if association.state != "provisioning":
+            await self._stop_work(association)
+
+    async def resume(self, gpu_instance_id: int) -> None:
+        """Syncs again, beginning now."""
+        association = self.known(gpu_instance_id)
+        if association.gpu_failed:
+            raise ApiError(409, f"Instance {gpu_instance_id} was lost: there is nothing to mirror")
+        if association.removing or (association.machine_id is None and association.state != "provisioning"):
+            raise ApiError(409, f"Instance {gpu_instance_id} has no working standby: {association.sync_error}")
+        association.sync_enabled = True
+        self._save(association)
+        if association.token not in self._work:
+            self._begin(association, self._mirror(association))
+
+    async def verify(self, gpu_instance_id: int, filename: str) -> dict[str, Any]:
+        """Looks at one file of the workspace on both machines.
+
+        Raises:
+            ApiError: 400 no such path can be; 404 neither has it; 409 the standby is not there yet; 502 no look at it.
+        """
+        association = self.known(gpu_instance_id)
+        path = PurePosixPath(filename)
+        if path.is_absolute():
+            if not path.is_relative_to(sync.WORKSPACE):
+                raise ApiError(400, f"{filename} is not in {sync.WORKSPACE}")
+            path = path.relative_to(sync.WORKSPACE)
+        if not path.parts or ".." in path.parts or "\0" in filename:
+            raise ApiError(400, f"{filename!r} is no file of {sync.WORKSPACE}")
+        standby = self.standby_machine(association)
+        standby_md5, standby_mtime = _read(standby, await standby.run(_LOOK_AT_FILE, str(path), within=600))
+        gpu_md5 = gpu_error = None
+        try:
+            gpu = await self._gpu(association)
+            gpu_md5, _ = _read(gpu, await gpu.run(_LOOK_AT_FILE, str(path), within=600))
+        except ApiError as error:
+            gpu_error = error.message
+        if standby_md5 is None and gpu_md5 is None and gpu_error is None:
+            raise ApiError(404, f"Neither instance {gpu_instance_id} nor its standby has {sync.WORKSPACE}/{path}")
+        return {
+            "filename": str(path),
+            "synced": gpu_md5 is not None and gpu_md5 == standby_md5,
+            "gpu_md5": gpu_md5,
+            "standby_md5": standby_md5,
+            "standby_mtime": standby_mtime,
+            "excluded": sync.is_excluded(path),
+            "gpu_error": gpu_error,
+        }
+
+    # --- failover ---
+
+    async def fail_over(self, gpu_instance_id: int, reason: str) -> None:
+        """Notes that the GPU machine is lost: from now on the standby's workspace is the one that counts.
+
+        What had arrived here whole, and had not reached the standby, is brought there first. May be repeated.
+
+        Raises:
+            ApiError: the standby cannot serve; the message says why. The GPU machine counts as lost nevertheless.
+        """
+        association = self.known(gpu_instance_id)
+        if association.state == "failover_active":
+            return
+        if not association.gpu_failed:
+            association.gpu_failed, association.failure_reason, association.failed_at = True, reason, time.time()
+            self._save(association)
+        await self._stop_work(association)
+        if not association.can_serve and not (association.copy_is_whole and association.machine_id is not None):
+            self._trouble(association, "It never finished a sync", state="error")
+            raise ApiError(
+                409, f"Standby {association.machine_name} of instance {gpu_instance_id} never finished a sync"
+            )
+        standby = self.standby_machine(association)
+        try:
+            if association.copy_is_whole and association.copied_from != association.synced_from:
+                await sync.push(self._copy(association), standby)
+                association.synced_from = association.copied_from
+            await sync.mark_serving(standby, serving=True)
+        except ApiError as error:
+            words = await self._about_standby(association, error.message)
+            self._trouble(association, words, state="error")
+            raise ApiError(502, words) from error
+        assert association.failed_at is not None and association.synced_from is not None  # noqa: S101, PT018 - set above
+        association.lag_at_failure = round(max(0.0, association.failed_at - association.synced_from), 3)
+        association.sync_error = None
+        self._become(association, "failover_active")
+
+    async def bring_back(self, association: Association, machine: Machine) -> Brought:
+        """Brings the standby's workspace onto a new GPU machine, and reads both sides to see that nothing differs.
+
+        Raises:
+            ApiError: it did not arrive whole. The standby serves on.
+        """
+        standby = self.standby_machine(association)
+        self._become(association, "recovering")
+        try:
+            return await self._bring_back(association, standby, machine)
+        except ApiError:
+            self._become(association, "failover_active")
+            raise
+
+    async def _bring_back(self, association: Association, standby: Machine, machine: Machine) -> Brought:
+        copy, begun = self._copy(association), time.monotonic()
+        for _ in range(ROUNDS):
+            begun_at = time.time()
+            async with self._slots:
+                association.copy_is_whole = False
+                self._save(association)
+                await sync.pull(standby, copy)
+                copied = await sync.push(copy, machine)
+                changed, different = await asyncio.gather(
+                    sync.differences(standby, copy, from_machine=True),
+                    sync.differences(machine, copy, from_machine=False),
+                )
+            if not changed and not different:
+                self._brought[association.token] = (machine.instance_id, begun_at)
+                return Brought(copied.files, copied.bytes, round(time.monotonic() - begun, 3))
+        what = "; ".join([*different, *changed][: sync.NAMES_TOLD])
+        raise ApiError(502, f"{machine.name} still differs from its standby after {ROUNDS} copies: {what}")
+
+    async def follow(self, gpu_instance_id: int, new_gpu_instance_id: int) -> None:
+        """From now on the standby mirrors another machine, whatever that holds; sync goes on."""
+        association = self.known(gpu_instance_id)
+        await self._stop_work(association)
+        machine = self._machines.enter(await self._machines.instance(new_gpu_instance_id))
+        await sync.mark(machine, association.token)
+        brought_to, moment = self._brought.pop(association.token, (None, None))
+        association.gpu_instance_id = new_gpu_instance_id
+        association.gpu_failed, association.failure_reason, association.failed_at = False, None, None
+        association.lag_at_failure, association.sync_error = None, None
+        association.copied_from, association.copy_is_whole = None, False
+        association.synced_from = moment if brought_to == new_gpu_instance_id else None
+        association.sync_enabled = True
+        self._entered.pop(association.token, None)
+        self._untouched.pop(association.token, None)
+        self._become(association, "syncing")
+        try:
+            await sync.mark_serving(self.standby_machine(association), serving=False)
+        except ApiError as error:
+            _log.warning("standby %s: %s", association.machine_name, error.message)  # the sync will tell
+        self._begin(association, self._mirror(association))
+
+    def standby_machine(self, association: Association) -> Machine:
+        """The CPU machine, to be entered; 409 when it is not there (yet)."""
+        if association.machine_id is None or association.ip is None or association.ssh_port is None:
+            raise ApiError(
+                409,
+                f"The standby of instance {association.gpu_instance_id} is not there yet (state: {association.state})",
+            )
+        return self._door.standby(
+            association.machine_id, association.machine_name, association.ip, association.ssh_port
+        )
+
+    # --- the work behind it ---
+
+    def _refuse_second(self, association: Association) -> None:
+        gpu = association.gpu_instance_id
+        if association.gpu_failed:
+            raise ApiError(409, f"Instance {gpu} was lost; standby {association.machine_name} serves its workspace")
+        if association.removing:
+            raise ApiError(409, f"The standby of instance {gpu} is being deleted: wait until that has ended")
+        if association.state != "error":
+            raise ApiError(
+                409,
+                f"Instance {gpu} has a standby already: {association.machine_name} (state: {association.state})",
+            )
+
+    async def _provision(self, association: Association) -> None:
+        try:
+            await self._machines.wait_ready(association.gpu_instance_id, self._ready_within)
+            cpu = await _to_the_end(self._order(association))
+            association.machine_id, association.hourly_usd = cpu.id, cpu.hourly_usd
+            self._save(association)
+            await self._until_it_answers(association)
+            await sync.mark(await self._gpu(association), association.token)
+        except ApiError as error:
+            await self._give_up(association, error.message)
+            return
+        self._become(association, "syncing")
+        if association.sync_enabled:
+            await self._mirror(association)
+
+    async def _order(self, association: Association) -> CpuMachine:
+        keys = dict.fromkeys([self._public_key, *await self._market.ssh_keys()])
+        while True:
+            order = CpuOrder(
+                name=association.machine_name, zone=association.zone, machine_type=association.machine_type,
+                disk_gb=association.disk_gb, spot=association.spot, owner=association.token, ssh_keys=list(keys),
+            )  # fmt: skip
+            try:
+                return await self._cloud.create(order)
+            except NameTaken:  # another one with this label, in the same second
+                stem, _, epoch = association.machine_name.rpartition("-")
+                association.machine_name = f"{stem}-{int(epoch) + 1}"
+                self._save(association)
+
+    async def _until_it_answers(self, association: Association) -> None:
+        """Waits until the CPU machine runs and answers SSH."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while True:
+            cpu = await self._cloud.machine(association.zone, association.machine_name)
+            if cpu is None:
+                raise ApiError(502, f"The CPU cloud no longer has standby {association.machine_name}")
+            seen = f"status: {cpu.status}"
+            if cpu.status in ("TERMINATED", "STOPPING"):
+                raise ApiError(502, f"Standby {cpu.name} does not run ({seen}; {cpu.status_message})")
+            if cpu.is_running:
+                self._note_address(association, cpu)
+                try:
+                    await self.standby_machine(association).run("true", within=10)
+                except SshError as error:
+                    seen = error.message
+                else:
+                    return
+            waited = loop.time() - begun
+            if waited > self._ready_within:
+                raise ApiError(504, f"Standby {cpu.name} was not ready after {waited:.0f} s ({seen})")
+            await asyncio.sleep(min(2.0, max(0.05, waited / 20)))
+
+    def _note_address(self, association: Association, cpu: CpuMachine) -> None:
+        if (association.ip, association.ssh_port) != (cpu.ip, cpu.ssh_port):
+            association.ip, association.ssh_port = cpu.ip, cpu.ssh_port
+            self._save(association)
+
+    async def _give_up(self, association: Association, words: str) -> None:
+        """A standby that did not come up: its machine is deleted, the reason stays to be read."""
+        _log.warning("standby of instance %d: %s", association.gpu_instance_id, words)
+        try:
+            await self._cloud.delete(association.zone, association.machine_name)
+        except ApiError as error:
+            words += f". Machine {association.machine_name} could NOT be deleted: {error.message}"
+        else:
+            words += ". Its CPU machine was deleted"
+            association.machine_id = None
+        self._trouble(association, words, state="error")
+
+    async def _mirror(self, association: Association) -> None:
+        """Syncs, for as long as it is not cancelled."""
+        failures = 0
+        while True:
+            begun = time.monotonic()
+            try:
+                async with self._slots:
+                    await self._sync(association)
+            except ApiError as error:
+                failures += 1
+                if association.sync_error != error.message:
+                    _log.warning("standby of instance %d: %s", association.gpu_instance_id, error.message)
+                self._trouble(association, error.message)
+                pause = max(self.interval, min(LEAST_PAUSE * 2**failures, LONGEST_PAUSE))
+            else:
+                failures = 0
+                pause = max(self.interval - (time.monotonic() - begun), LEAST_PAUSE)
+            await asyncio.sleep(pause)
+
+    async def _sync(self, association: Association) -> None:
+        """Two hops: the second only after a whole first one."""
+        token, copy = association.token, self._copy(association)
+        begun, begun_at = time.monotonic(), time.time()
+        gpu = await self._gpu(association)
+        association.copy_is_whole = False
+        self._save(association)
+        try:
+            copied = await sync.pull(gpu, copy, token=token)
+        except ApiError as error:
+            self._entered.pop(token, None)  # its address may have changed
+            raise ApiError(error.status, await self._about_gpu(association, error.message)) from error
+        association.copied_from, association.copy_is_whole = begun_at, True
+        self._save(association)
+        try:
+            standby = self.standby_machine(association)
+            seen = self._untouched.get(token, UNTOUCHED)
+            if copied.changes or seen >= UNTOUCHED or not await _answers(association):
+                self._untouched.pop(token, None)
+                await sync.push(copy, standby)
+                seen = 0
+            self._untouched[token] = seen + 1
+        except ApiError as error:
+            words = await self._about_standby(association, error.message)
+            self._become(association, "error")
+            raise ApiError(error.status, words) from error
+        association.synced_from, association.last_sync_at = begun_at, time.time()
+        association.last_sync_seconds = round(time.monotonic() - begun, 3)
+        association.sync_count += 1
+        association.sync_error = None
+        self._become(association, "ready")
+
+    async def _gpu(self, association: Association) -> Machine:
+        machine = self._entered.get(association.token)
+        if machine is None:
+            machine = await self._machines.running(association.gpu_instance_id, refusal=409)
+            self._entered[association.token] = machine
+        return machine
+
+    async def _about_gpu(self, association: Association, words: str) -> str:
+        """Why the GPU machine could not be read, with what the market says of it."""
+        try:
+            instance = await self._market.instance(association.gpu_instance_id)
+        except ApiError:
+            return words
+        if instance is None:
+            return f"Instance {association.gpu_instance_id} is no longer at the market"
+        if not instance.is_running:
+            return f"{words} (status: {instance.actual_status}; {instance.status_msg})"
+        return words
+
+    async def _about_standby(self, association: Association, words: str) -> str:
+        """Why the standby could not be written, with what the CPU cloud says of it. Notes where it is now."""
+        try:
+            cpu = await self._cloud.machine(association.zone, association.machine_name)
+        except ApiError as error:
+            return f"{words}; {error.message}"
+        name = association.machine_name
+        if cpu is None:
+            return f"Standby {name} is gone: the CPU cloud no longer has it. Enable it again to have a new one"
+        if not cpu.is_running:
+            return (
+                f"Standby {name} is down (status: {cpu.status}; {cpu.status_message}). "
+                "Enable it again to have a new one"
+            )
+        self._note_address(association, cpu)
+        return words
+
+    async def _remove(self, association: Association) -> None:
+        await self._stop_work(association)
+        await self._cloud.delete(association.zone, association.machine_name)
+        for memory in (self._entered, self._untouched, self._brought, self._associations):
+            memory.pop(association.token, None)
+        self._records.delete(Association, association.token)
+        await asyncio.to_thread(shutil.rmtree, self._copy(association), ignore_errors=True)
+
+    async def _remove_at_last(self, association: Association) -> None:
+        """Tries until it is gone: nothing may bill for ever because the CPU cloud did not answer once."""
+        while association.token in self._associations:
+            try:
+                await self._remove(association)
+            except ApiError as error:
+                _log.warning("deleting standby %s: %s", association.machine_name, error.message)
+                await asyncio.sleep(LONGEST_PAUSE)
+
+    def _begin(self, association: Association, work: Coroutine[None, None, None]) -> None:
+        task = self._spawn(work)
+        self._work[association.token] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if self._work.get(association.token) is task:
+                del self._work[association.token]
+
+        task.add_done_callback(ended)
+
+    async def _stop_work(self, association: Association) -> None:
+        task = self._work.pop(association.token, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _spawn(self, job: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(job)
+        self._background.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ApiError):
+            _log.error("a standby stumbled", exc_info=error)
+
+    def _copy(self, association: Association) -> Path:
+        return self._copies / association.token
+
+    def _trouble(self, association: Association, words: str, *, state: str | None = None) -> None:
+        association.sync_error = words
+        if state == "error":
+            association.state = "error"
+        self._save(association)
+
+    def _become(self, association: Association, state: Any) -> None:
+        association.state = state
+        self._save(association)
+
+    def _save(self, association: Association) -> None:
+        """Nothing is written for one that was removed meanwhile."""
+        if self._associations.get(association.token) is association:
+            self._records.put(association.token, association)
+
+
+def _read(machine: Machine, done: Finished) -> tuple[str | None, float | None]:
+    if done.code == _MISSING:
+        return None, None
+    if done.code:
+        raise ApiError(502, f"{machine.name}: {done.words}")
+    md5, mtime = done.stdout.decode().split()
+    return md5, float(mtime)
+
+
+async def _answers(association: Association) -> bool:
+    """Whether an SSH server greets at the standby's address. It costs no process."""
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(association.ip, association.ssh_port)
+            try:
+                return (await reader.readline()).startswith(b"SSH-")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False
+
+
+async def _to_the_end(work: Coroutine[None, None, T]) -> T:
+    """Does work that must not be cut off: when it is called off, it is still awaited."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])

@@ -1,0 +1,140 @@
+"""One workspace brought from one place to another with rsync, over the pinned connections of the door.
+
+What the copies keep: content, modes, times to the nanosecond, symbolic and hard links, and what is no longer there.
+Owners only where this server may set them. What is never copied: the names in EXCLUDES.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from sandbox.control import process
+from sandbox.control.errors import ApiError
+from sandbox.control.ssh import Machine
+
+WORKSPACE = "/workspace"
+EXCLUDES = (".git", "__pycache__", "*.pyc", ".cache", "node_modules", ".venv", "venv", "*.log", "*.tmp")
+HOP_WITHIN = 3600.0  # seconds
+SILENT_FOR = 60  # seconds after which a connection counts as lost
+VANISHED = 24  # rsync's exit code when a file was deleted while it looked: so its absence is right
+NAMES_TOLD = 5
+
+_MARKS = "/root/.dumont"
+# Run on the GPU machine in place of rsync: a machine whose disk was wiped is not the one that is mirrored.
+_GUARD = (
+    "test -e {mark} || {{ echo 'its disk is not the one that is mirrored: was it wiped?' >&2; exit 1; }}; "
+    "nice -n 10 rsync"
+)
+_CHANGE = "= "
+
+
+class SyncError(ApiError):
+    """A copy is not whole. Nothing was deleted at its target, unless the deletions themselves were cut off."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a run of rsync saw. `changes`: rsync's own lines on what it has changed, or would change."""
+
+    files: int
+    bytes: int
+    changes: list[str]
+
+
+def mark_of(token: str) -> str:
+    """The file on a GPU machine by which it is known as the one that is mirrored."""
+    return f"{_MARKS}/mirrored-{token}"
+
+
+async def mark(machine: Machine, token: str) -> None:
+    """Makes a machine known as the one that is mirrored."""
+    await _check(machine, await machine.run('mkdir -p "${1%/*}" && touch -- "$1"', mark_of(token)))
+
+
+async def mark_serving(machine: Machine, *, serving: bool) -> None:
+    """Notes on a standby whether its workspace is the one that counts, and since when."""
+    script = 'mkdir -p "$1" && date +%s.%N >"$1/serving"' if serving else 'rm -f -- "$1/serving"'
+    await _check(machine, await machine.run(script, _MARKS))
+
+
+async def pull(machine: Machine, copy: Path, *, token: str | None = None) -> Copied:
+    """Brings the workspace of a machine into a folder here.
+
+    Args:
+        token: the machine must bear its mark, else nothing is touched.
+    """
+    await asyncio.to_thread(copy.mkdir, mode=0o700, parents=True, exist_ok=True)
+    guard = [f"--rsync-path={_GUARD.format(mark=mark_of(token))}"] if token else ["--rsync-path=nice -n 10 rsync"]
+    return await _rsync(machine, [*guard, *_over(machine), f"{_host(machine)}:{WORKSPACE}/", f"{copy}/"])
+
+
+async def push(copy: Path, machine: Machine) -> Copied:
+    """Brings a folder here into the workspace of a machine."""
+    return await _rsync(machine, [*_over(machine), f"{copy}/", f"{_host(machine)}:{WORKSPACE}/"])
+
+
+async def differences(machine: Machine, copy: Path, *, from_machine: bool) -> list[str]:
+    """Reads all of both sides and returns what a copy in the given direction would still have to change."""
+    sides = [f"{_host(machine)}:{WORKSPACE}/", f"{copy}/"]
+    options = ["--checksum", "--dry-run", *_over(machine)]
+    return (await _rsync(machine, [*options, *(sides if from_machine else reversed(sides))])).changes
+
+
+def is_excluded(path: PurePosixPath) -> bool:
+    return any(fnmatch(part, pattern) for part in path.parts for pattern in EXCLUDES)
+
+
+def _host(machine: Machine) -> str:
+    return machine.options[-1]
+
+
+def _over(machine: Machine) -> list[str]:
+    """rsync adds the host itself."""
+    return ["-e", shlex.join(["ssh", *machine.options[:-1]])]
+
+
+async def _rsync(machine: Machine, arguments: Sequence[str]) -> Copied:
+    # Whole files: between machines as near as these, looking for differences costs more than it saves.
+    # Deletions come last, and rsync leaves them out when it could not read everything.
+    keep = ["--recursive", "--links", "--perms", "--times", "--specials", "--hard-links", "--modify-window=-1"]
+    keep += ["--owner", "--group", "--numeric-ids"] if os.getuid() == 0 else []
+    excludes = [f"--exclude={pattern}" for pattern in EXCLUDES]
+    how = ["--whole-file", "--delete-delay", f"--timeout={SILENT_FOR}"]
+    tell = ["--stats", "--no-human-readable", f"--out-format={_CHANGE}%i %n%L"]
+    command = ["nice", "-n", "10", "rsync", *keep, *excludes, *how, *tell, *arguments]
+    try:
+        done = await process.run(command, within=HOP_WITHIN)
+    except TimeoutError:
+        raise SyncError(504, f"{machine.name}: rsync did not end within {HOP_WITHIN:g} s") from None
+    if done.code not in (0, VANISHED):
+        raise SyncError(502, f"{machine.name}: {_reason(done)}")
+    output = done.stdout.decode(errors="replace")
+    changes = [line.removeprefix(_CHANGE) for line in output.splitlines() if line.startswith(_CHANGE)]
+    return Copied(_figure(r"reg: (\d+)", output), _figure(r"Total file size: (\d+)", output), changes)
+
+
+def _figure(pattern: str, output: str) -> int:
+    """A number of rsync's statistics; what there is none of, it leaves out."""
+    found = re.search(pattern, output)
+    return int(found[1]) if found else 0
+
+
+def _reason(done: process.Finished) -> str:
+    """The first words of what went wrong; what rsync says after them tells where in its source it noticed."""
+    if "HOST IDENTIFICATION HAS CHANGED" in done.words or "Host key verification failed" in done.words:
+        return "its host key is not the one seen at first contact; nothing is copied"
+    lines = [line for line in done.words.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("rsync error:")] or lines
+    return f"rsync failed (exit code {done.code}): {'; '.join(told[:2]) or 'it says nothing'}"
+
+
+async def _check(machine: Machine, done: process.Finished) -> None:
+    if done.code:
+        raise SyncError(502, f"{machine.name}: {done.words}")
