@@ -13,7 +13,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from console import headline
 from rekindle import report as reports
 from rekindle.report import Report
-from rekindle.timeline import checks_table, timeline
+from rekindle.timeline import checks_table, machines_table, timeline
 
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
 
@@ -106,6 +106,9 @@ class MetricsLibrary:
                 built_in.set_tags(kind[1].lower())
         path = report.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=error)
         logger.info(timeline(report.steps, report.elapsed()), html=True)
+        for picture in (picture for section in report.sections for picture in section.html()):
+            logger.info(picture, html=True)
+        logger.info(machines_table(report.machines.values(), report.now()), html=True)
         logger.info(checks_table(report.checks), html=True)
         logger.info(f'Report: <a href="{path.name}">{path.name}</a>', html=True)
         logger.console("\n".join([*report.summary(error=error), f"Report: {path.name}"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,7 +15,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from robot.libraries.DateTime import convert_time
 
 from console import tell
-from rekindle import report, target
+from rekindle import renting, report, target
 from rekindle.destruction import Proof
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
 from rekindle.rented import RentedMachine
@@ -82,11 +83,40 @@ class ProvisioningLibrary:
         """
         for name, value in _values(names):
             try:
-                right = float(value) > 0
+                right = 0 < float(value) < math.inf
             except ValueError:
                 right = False
             if not right:
                 raise Misconfigured(f"{name} must be a number above zero, such as {name}:0.5; it is {value!r}.")
+
+    @keyword
+    def variables_should_be_whole_numbers(self, *names: str) -> None:
+        """Makes sure, before anything is rented, that variables which a user may set are 1, 2, 3, …
+
+        Args:
+            names: of the variables, without `${}`.
+
+        Raises:
+            AssertionError: names the variable and its value.
+        """
+        for name, value in _values(names):
+            if not value.isdecimal() or int(value) == 0:
+                raise Misconfigured(f"{name} must be a whole number above zero, such as {name}:5; it is {value!r}.")
+
+    @keyword
+    def variable_should_be_one_of(self, name: str, *choices: str) -> None:
+        """Makes sure, before anything is rented, that a variable which a user may set has a value that means something.
+
+        Args:
+            name: of the variable, without `${}`.
+            choices: what it may be.
+
+        Raises:
+            AssertionError: names the variable, its value and the choices.
+        """
+        for _, value in _values([name]):
+            if value not in choices:
+                raise Misconfigured(f"{name} must be {' or '.join(choices)}; it is {value!r}.")
 
     @keyword
     def variables_should_be_times(self, *names: str) -> None:
@@ -135,6 +165,7 @@ class ProvisioningLibrary:
         gpu_name: str | None = None,
         region: Literal["US", "EU", "ASIA"] | None = None,
         disk_gb: int = 100,
+        minutes: float = renting.MINUTES,
         create_timeout: timedelta = timedelta(seconds=300),
         ready_timeout: timedelta = timedelta(seconds=600),
     ) -> RentedMachine:
@@ -145,6 +176,7 @@ class ProvisioningLibrary:
             gpu_name: as the market names it, `RTX 4090`; any when not given.
             region: where it stands; anywhere when not given.
             disk_gb: size of its disk, GB.
+            minutes: how long it may live at worst; so much money is set aside out of the budget.
             create_timeout: how long the renting itself may take.
             ready_timeout: how long it may take until it runs and answers.
 
@@ -160,6 +192,7 @@ class ProvisioningLibrary:
             gpu_name=gpu_name,
             region=region,
             disk_gb=disk_gb,
+            minutes=minutes,
             create_timeout=create_timeout.total_seconds(),
             ready_timeout=ready_timeout.total_seconds(),
         )
@@ -193,7 +226,7 @@ class ProvisioningLibrary:
                 destroyed at the market, where there is a key for it.
         """
         destroyer = target.current().destroyer
-        _tell_proof(machine, destroyer.destroy_and_prove(machine, patience=timeout.total_seconds()))
+        tell_proof(machine, destroyer.destroy_and_prove(machine, patience=timeout.total_seconds()))
 
     @keyword
     def machine_should_be_gone(self, machine: RentedMachine, timeout: timedelta = GONE_TIMEOUT) -> None:
@@ -207,7 +240,7 @@ class ProvisioningLibrary:
             AssertionError: it is still there; names every witness.
         """
         destroyer = target.current().destroyer
-        _tell_proof(machine, destroyer.prove_gone(machine, patience=timeout.total_seconds()))
+        tell_proof(machine, destroyer.prove_gone(machine, patience=timeout.total_seconds()))
 
     @keyword
     def destroy_all_machines_and_prove_it(self) -> None:
@@ -223,7 +256,7 @@ class ProvisioningLibrary:
             proofs = [pool.submit(opened.destroyer.destroy_and_prove, machine) for machine in left]
         for machine, proof in zip(left, proofs, strict=True):
             try:
-                _tell_proof(machine, proof.result())
+                tell_proof(machine, proof.result())
             except RekindleError as failure:
                 failures.append(str(failure))
         if failures:
@@ -237,7 +270,8 @@ def _values(names: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield name, str(BuiltIn().get_variable_value(f"${name}"))
 
 
-def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
+def tell_proof(machine: RentedMachine, proof: Proof) -> None:
+    """Prints by whom it is witnessed that a machine is gone, and notes it with its cost in the report."""
     logger.info(table(("witness", "asked", "seen"), [(w.name, w.checked, w.seen) for w in proof.witnesses]), html=True)
     asked = sum(witness.witnessed for witness in proof.witnesses)
     bill = "bill not witnessed" if proof.bill_usd is None else f"bill closed at ${proof.bill_usd:.6f}"
@@ -249,9 +283,7 @@ def _tell_proof(machine: RentedMachine, proof: Proof) -> None:
         observations=asked,
     )
     current.not_witnessed += proof.not_witnessed
-    current.cost["gpu_hourly_usd"] = machine.hourly_usd
-    current.cost["estimated_total_usd"] = round(proof.cost.usd, 6)
-    current.cost["market_bill_usd"] = None if proof.bill_usd is None else round(proof.bill_usd, 6)
+    current.machine_gone(machine.id, machine.gpu_name, proof.cost, proof.bill_usd)
     if proof.bill is not None:
         agreed = proof.reconciled()
         current.add_check("bill agrees with the measured life", "market", bill_rows=agreed.rows)
@@ -264,4 +296,4 @@ def tell_rented(machine: RentedMachine) -> None:
     tell(f"Instance ID: {machine.id}")
     tell(f"SSH: {machine.machine.host}:{machine.machine.port}")
     report.current().resources["instance_id"] = str(machine.id)
-    report.current().cost["gpu_hourly_usd"] = machine.hourly_usd
+    report.current().machine_rented(machine.id, machine.gpu_name, machine.hourly_usd, machine.asked_at)

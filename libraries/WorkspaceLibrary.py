@@ -7,6 +7,7 @@ from robot.api.deco import keyword, library
 
 from console import tell
 from rekindle import report
+from rekindle.changing import change_files
 from rekindle.data_set import create_data_set
 from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, compare, take_manifest
@@ -70,6 +71,24 @@ class WorkspaceLibrary:
         written = create_data_set(machine.machine, root, machine.label, files)
         tell(f"Created: {number(files)} files ({number(written)} bytes)")
         report.current().resources["test_files_count"] = files
+
+    @keyword
+    def change_files(self, machine: RentedMachine, root: str, nonce: str) -> None:
+        """Changes files as work does, so that no snapshot of before can pass for one that is taken now.
+
+        Some get other bytes of the same size (one of them keeps its time of change too), one grows, one is added, one
+        removed, one renamed, and the largest one changes in its middle.
+
+        Args:
+            machine: whose files.
+            root: a directory with some files in it, such as `/workspace`.
+            nonce: new in each cycle; which files change, and how, follows from it.
+
+        Raises:
+            AssertionError: the directory is missing or has too few files, or the machine's disk is full.
+        """
+        changes = change_files(machine.machine, root, nonce)
+        tell(f"Changed: {changes}")
 
     @keyword
     def take_manifest(self, machine: RentedMachine, root: str) -> Manifest:

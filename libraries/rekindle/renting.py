@@ -156,7 +156,7 @@ class Renter:
             Misconfigured: the budget does not allow it.
             AmbiguousCreate: the answer was lost and no machine is to be found. Nothing is rented twice.
         """
-        offers = self._offers(max_price, disk_gb, gpu_name, region)
+        offers = self.offers(max_price=max_price, disk_gb=disk_gb, gpu_name=gpu_name, region=region)
         for offer in offers:
             what = f"offer {offer.id} ({offer.gpu_name}, ${offer.dph_total:.2f}/h)"
             label = f"{label_prefix(self._run_id)}{next(self._numbers)}"
@@ -214,8 +214,17 @@ class Renter:
         wish = _Wish(what, label, None, max_price, disk_gb, minutes, gpu_name="")
         return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
 
-    def _offers(self, max_price: float, disk_gb: float, gpu_name: str | None, region: str | None) -> list[Offer]:
-        """The offers that may be taken, cheapest first. The product's own filter is not trusted with our money."""
+    def offers(
+        self, *, max_price: float, disk_gb: float, gpu_name: str | None = None, region: str | None = None
+    ) -> list[Offer]:
+        """The offers that may be taken, cheapest first. The product's own filter is not trusted with our money.
+
+        Args:
+            max_price, disk_gb, gpu_name, region: as in `rent`.
+
+        Raises:
+            Weather: there is none.
+        """
         wish = {"max_price": max_price, "min_disk": disk_gb, "gpu_name": gpu_name, "region": region, "limit": 100}
         offers = self._dumont.offers(**{name: value for name, value in wish.items() if value is not None})
         affordable = [

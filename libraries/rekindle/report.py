@@ -10,11 +10,13 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
+from rekindle.cost import SECONDS_PER_HOUR, Cost
 from rekindle.errors import Unknown
 from rekindle.wording import number
 
@@ -29,13 +31,15 @@ STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
 class Step:
     """One timed step of a test: a `GROUP` of the suite.
 
-    `begun` is in seconds since the test began, `seconds` is how long the step took, both monotonic.
+    `begun` is in seconds since the test began, `seconds` is how long the step took, both monotonic. `depth` counts the
+    steps that it stood in.
     """
 
     name: str
     begun: float
     seconds: float
     passed: bool
+    depth: int = 0
 
     @property
     def key(self) -> str:
@@ -54,19 +58,65 @@ class Check:
 
 
 @dataclass
+class MachineCost:
+    """One machine of a test. `rented_at` is monotonic; the rest is known when it is gone: seconds and USD, at most.
+
+    `bill_usd` stays None when the market is no witness.
+    """
+
+    instance_id: int
+    gpu_name: str
+    hourly_usd: float
+    rented_at: float
+    seconds: float | None = None
+    bill_usd: float | None = None
+
+    def document(self, now: float) -> dict[str, Json]:
+        """As it stands in a report; of a machine that is not gone, what it has cost so far."""
+        return {
+            "instance_id": str(self.instance_id),
+            "gpu_name": self.gpu_name,
+            "gpu_hourly_usd": self.hourly_usd,
+            "seconds": round(self.lived(now), 3),
+            "estimated_usd": round(self.usd(now), 6),
+            "market_bill_usd": None if self.bill_usd is None else round(self.bill_usd, 6),
+            "gone": self.seconds is not None,
+        }
+
+    def usd(self, now: float) -> float:
+        """What it cost, or has cost so far."""
+        return self.hourly_usd * self.lived(now) / SECONDS_PER_HOUR
+
+    def lived(self, now: float) -> float:
+        """Seconds."""
+        return now - self.rented_at if self.seconds is None else self.seconds
+
+
+class Section(Protocol):
+    """A part of a report that a kind of test brings along: its keys, its numbers, its lines, its pictures."""
+
+    def document(self) -> Mapping[str, Json]: ...
+    def metrics(self) -> Mapping[str, Json]: ...
+    def headline(self) -> list[str]: ...
+    def lines(self) -> list[str]: ...
+    def html(self) -> Iterator[str]: ...
+
+
+@dataclass
 class Report:
     """Collects what one test finds out. Times are monotonic seconds; money is USD."""
 
     test_name: str
     begun_at: datetime = field(default_factory=lambda: datetime.now().astimezone())
     resources: dict[str, Json] = field(default_factory=dict)
-    cost: dict[str, Json] = field(default_factory=dict)
+    machines: dict[int, MachineCost] = field(default_factory=dict)
     validation: dict[str, Json] = field(default_factory=dict)
     claims: dict[str, Json] = field(default_factory=dict)
     metrics: dict[str, Json] = field(default_factory=dict)
     not_witnessed: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
     _running: list[tuple[str, float]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
     _seconds: float | None = None
@@ -74,6 +124,10 @@ class Report:
     def elapsed(self) -> float:
         """Seconds since the test began, or that it took once it has ended."""
         return time.monotonic() - self._begun if self._seconds is None else self._seconds
+
+    def now(self) -> float:
+        """The moment that the report is of (monotonic): this one, or the end of the test."""
+        return self._begun + self.elapsed()
 
     def end(self) -> None:
         """Stops the clock of the whole test."""
@@ -86,7 +140,7 @@ class Report:
     def end_step(self, *, passed: bool) -> Step:
         """Stops the clock of the step that was started last."""
         name, begun = self._running.pop()
-        step = Step(name, begun, self.elapsed() - begun, passed)
+        step = Step(name, begun, self.elapsed() - begun, passed, depth=len(self._running))
         self.steps.append(step)
         return step
 
@@ -110,6 +164,36 @@ class Report:
         """Says that something was checked, and how many of it."""
         self.checks.append(Check(what, counted, witness))
 
+    def machine_rented(self, instance_id: int, gpu_name: str, hourly_usd: float, rented_at: float) -> None:
+        """Says that the test has this machine, since that moment (monotonic)."""
+        self.machines[instance_id] = MachineCost(instance_id, gpu_name, hourly_usd, rented_at)
+
+    def machine_gone(self, instance_id: int, gpu_name: str, cost: Cost, bill_usd: float | None) -> None:
+        """Says what a machine cost that is proven gone; also one that was rented before the test began."""
+        seconds = cost.life.at_most
+        rented_at = time.monotonic() - seconds
+        self.machines[instance_id] = MachineCost(
+            instance_id, gpu_name, cost.hourly_usd, rented_at, seconds=seconds, bill_usd=bill_usd
+        )
+
+    @property
+    def cost(self) -> dict[str, Json]:
+        """Totals over all machines of the test, from the life of each, USD; empty when it had none.
+
+        The bill is None as long as that of one machine is not known.
+        """
+        if not self.machines:
+            return {}
+        now = self.now()
+        machines = list(self.machines.values())
+        bills = [machine.bill_usd for machine in machines if machine.bill_usd is not None]
+        return {
+            "gpu_hourly_usd": round(sum(machine.hourly_usd for machine in machines), 6),
+            "estimated_total_usd": round(sum(machine.usd(now) for machine in machines), 6),
+            "market_bill_usd": round(sum(bills), 6) if len(bills) == len(machines) else None,
+            "machines": [machine.document(now) for machine in machines],
+        }
+
     def timings(self) -> dict[str, float]:
         """Seconds of each step under its key, then the sum. A step that ran twice counts twice."""
         seconds: dict[str, float] = {}
@@ -130,11 +214,16 @@ class Report:
             "timings": dict(self.timings()),
             "cost": self.cost,
             "validation": {"success": passed, **self.validation, "error": error},
-            "metrics": self.metrics,
+            "metrics": self.all_metrics(),
             "claims": self.claims,
             "checks": [{"what": c.what, "witness": c.witness, "counted": dict(c.counted)} for c in self.checks],
-            "not_witnessed": list(self.not_witnessed),
+            "not_witnessed": list(dict.fromkeys(self.not_witnessed)),
+            **{key: value for section in self.sections for key, value in section.document().items()},
         }
+
+    def all_metrics(self) -> dict[str, Json]:
+        """The numbers that keywords have recorded, and those of the sections."""
+        return self.metrics | {key: value for section in self.sections for key, value in section.metrics().items()}
 
     def write(self, folder: Path, *, passed: bool, error: str | None) -> Path:
         """Writes `<test>_report_<epoch>.json`, whole or not at all, and never over another report.
@@ -156,6 +245,7 @@ class Report:
     def headline(self) -> str:
         """What the test found out, in one line: seconds, what was checked, USD."""
         figures = [f"{self.elapsed():.1f} s"]
+        figures += [part for section in self.sections for part in section.headline()]
         figures += [
             f"{name.removesuffix('_sec').replace('_', ' ')} {value:.1f} s" for name, value in self._seconds_metrics()
         ]
@@ -176,17 +266,41 @@ class Report:
         for heading, values in (
             ("Resources", self.resources),
             ("Timings", {key: f"{value:.2f}" for key, value in self.timings().items()}),
-            ("Cost", self.cost),
-            ("Metrics", self.metrics),
+            ("Cost", self._cost_lines()),
+            ("Metrics", self.all_metrics()),
             ("Claims of the product, not measured", self.claims),
         ):
             if values:
                 lines += [f"{heading}:", *(f"   {key + ':':<28} {value}" for key, value in values.items())]
+        lines += [line for section in self.sections for line in section.lines()]
         lines += ["Checked:"] if self.checks else []
-        lines += [f"   {check.what}: {counts(check.counted)}  (by {check.witness})" for check in self.checks]
-        lines += [f"   not witnessed: {witness}" for witness in self.not_witnessed]
+        lines += [f"   {check.what}: {counts(check.counted)}  (by {check.witness})" for check in summed_up(self.checks)]
+        lines += [f"   not witnessed: {witness}" for witness in dict.fromkeys(self.not_witnessed)]
         lines += [f"Result: {'✗ ' + error.splitlines()[0] if error else '✓ passed'}", RULE]
         return lines
+
+    def _cost_lines(self) -> dict[str, Json]:
+        totals = self.cost
+        machines = totals.pop("machines", [])
+        if isinstance(machines, list) and len(machines) > 1:
+            totals |= {"machines": len(machines)}
+        return totals
+
+
+def summed_up(checks: Iterable[Check]) -> list[Check]:
+    """Puts checks together that were made several times: their counts are added, their name tells how often."""
+    same: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        same.setdefault((check.what, check.witness), []).append(check)
+    return [
+        Check(f"{what}, {len(found)} times" if len(found) > 1 else what, _sums(found), witness)
+        for (what, witness), found in same.items()
+    ]
+
+
+def _sums(checks: Sequence[Check]) -> dict[str, int]:
+    names = dict.fromkeys(name for check in checks for name in check.counted)
+    return {name: sum(check.counted.get(name, 0) for check in checks) for name in names}
 
 
 def counts(counted: Mapping[str, int]) -> str:

@@ -84,6 +84,7 @@ class Target:
         run_id: names this run; every machine's label carries it.
         settings: addresses and credentials.
         market: None when it is declined as a witness.
+        budget: what this run may still spend.
         machines: what this run has rented, by id; those that are gone too.
         warnings: what the user should know although nothing failed.
         folder: private files of this run, removed with it.
@@ -98,6 +99,7 @@ class Target:
     guard: Guard
     destroyer: Destroyer
     renter: Renter
+    budget: Budget
     warnings: list[str]
     folder: Path
     machines: dict[int, RentedMachine] = field(default_factory=dict)
@@ -320,6 +322,7 @@ def _open(choice: Choice) -> Target:
         renter=Renter(
             dumont, market, ledger, guard, budget, destroyer, run_id, folder / "known_hosts", settings.ssh_key_path
         ),
+        budget=budget,
         warnings=[
             *settings.warnings,
             *([f"Left by earlier runs: {swept}."] if swept.destroyed or swept.unsettled else []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from rekindle.report import Check, Step, counts
+from rekindle.report import Check, MachineCost, Step, counts, summed_up
 
 WIDTH, LABEL, ROW, PAD = 860, 190, 26, 8
 # Text and lines take the colour of the page, which may be light or dark.
@@ -14,16 +14,17 @@ SHORTEST_BAR = 2.0
 
 
 def timeline(steps: Sequence[Step], total: float) -> str:
-    """Draws the steps of a test on one time axis.
+    """Draws the steps of a test on one time axis; steps within steps are left out.
 
     Args:
-        steps: the steps, in the order in which they ran.
+        steps: the steps, in any order.
         total: seconds of the whole test; the length of the axis.
 
     Returns:
         An SVG element as text.
     """
-    height = ROW * (len(steps) + 1) + 2 * PAD
+    outer = sorted((step for step in steps if step.depth == 0), key=lambda step: step.begun)
+    height = ROW * (len(outer) + 1) + 2 * PAD
     axis = WIDTH - LABEL - 90
     scale = axis / max(total, 1e-9)
     parts = [
@@ -38,7 +39,7 @@ def timeline(steps: Sequence[Step], total: float) -> str:
         parts.append(
             f'<text x="{x:.1f}" y="{height - PAD}" text-anchor="middle" fill="{INK}">{total * tick / 4:.1f} s</text>'
         )
-    for row, step in enumerate(sorted(steps, key=lambda step: step.begun)):
+    for row, step in enumerate(outer):
         y = PAD + row * ROW
         x = LABEL + step.begun * scale
         width = max(step.seconds * scale, SHORTEST_BAR)
@@ -57,9 +58,27 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
 
 
+def machines_table(machines: Iterable[MachineCost], now: float) -> str:
+    """What each machine of a test was and cost; `now` (monotonic) counts for those that are not gone."""
+    return table(
+        ("machine", "GPU", "USD/h", "seconds", "USD", "on the bill"),
+        (
+            (
+                machine.instance_id,
+                machine.gpu_name,
+                f"{machine.hourly_usd:.4f}",
+                f"{machine.lived(now):.1f}",
+                f"{machine.usd(now):.6f}",
+                "not known" if machine.bill_usd is None else f"{machine.bill_usd:.6f}",
+            )
+            for machine in machines
+        ),
+    )
+
+
 def checks_table(checks: Iterable[Check]) -> str:
     """What was checked, how many of it, and who was asked."""
     return table(
         ("what was checked", "how many", "witness"),
-        ((check.what, counts(check.counted), check.witness) for check in checks),
+        ((check.what, counts(check.counted), check.witness) for check in summed_up(checks)),
     )

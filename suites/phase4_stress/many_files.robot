@@ -3,7 +3,7 @@ Documentation     Very many small files survive their machine: a data set, and t
 
 Resource          ../../resources/stress.resource
 
-Suite Setup       Open The Target
+Suite Setup       Open The Target For Stress
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 
@@ -13,6 +13,7 @@ Test Tags         phase4    stress
 *** Test Cases ***
 Many Small Files Move To Another Machine
     [Metadata]    Report    many_files
+    [Metadata]    Rents    2 machines for 10 minutes
     GROUP    [1/7] Provision
         ${first} =    Rent GPU Machine
     END

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.cost import Cost, Life
 from rekindle.errors import Unknown
 from rekindle.report import Report, Step
-from rekindle.timeline import checks_table, timeline
+from rekindle.timeline import checks_table, machines_table, timeline
 
 
 def _report() -> Report:
@@ -91,7 +92,7 @@ def test_the_headline_tells_the_most_that_was_checked() -> None:
     report.add_check("manifest taken", "SSH", files=1010, bytes=64_000_000)
     report.add_check("snapshot is whole", "bucket", files=1009, objects=12, bytes=9)
     report.metrics["wake_up_time_sec"] = 4.25
-    report.cost["estimated_total_usd"] = 0.00042
+    report.machine_gone(29070710, "RTX A4000", Cost(0.36, Life(3, 4.2)), None)
     told = "wake up time 4.2 s, checked 1 010 files, 64 000 000 bytes, 12 objects, $0.0004"
     assert report.headline() == f"{report.elapsed():.1f} s, {told}"
 
@@ -105,3 +106,60 @@ def test_pictures_escape_what_they_show() -> None:
     table = checks_table(report.checks)
     assert "<i>" not in table
     assert "1 file<" in table
+
+
+def test_the_cost_of_a_test_is_that_of_all_its_machines() -> None:
+    report = Report("failovers")
+    assert report.cost == {}
+    report.machine_rented(1, "RTX A4000", 0.36, report.now() - 7)
+    report.machine_gone(1, "RTX A4000", Cost(0.36, Life(9, 10)), 0.00095)
+    report.machine_gone(2, "RTX 4090", Cost(0.72, Life(19, 20)), 0.0039)
+    cost = report.cost
+    machines = cost.pop("machines")
+    assert cost == {"gpu_hourly_usd": 1.08, "estimated_total_usd": 0.005, "market_bill_usd": 0.00485}
+    assert isinstance(machines, list)
+    assert machines[1] == {
+        "instance_id": "2",
+        "gpu_name": "RTX 4090",
+        "gpu_hourly_usd": 0.72,
+        "seconds": 20,
+        "estimated_usd": 0.004,
+        "market_bill_usd": 0.0039,
+        "gone": True,
+    }
+    assert "machines:                    2" in "\n".join(report.summary(error=None))
+    assert "<td" in machines_table(report.machines.values(), report.now())
+
+
+def test_a_machine_that_is_not_gone_costs_what_it_has_cost_so_far() -> None:
+    report = Report("cut off")
+    report.machine_gone(1, "RTX A4000", Cost(0.36, Life(9, 10)), 0.00095)
+    report.machine_rented(2, "RTX A4000", 0.36, report.now() - 100)
+    report.end()
+    cost = report.cost
+    assert cost["estimated_total_usd"] == pytest.approx(0.011, abs=0.001)
+    assert cost["market_bill_usd"] is None
+    assert report.cost == cost
+
+
+def test_a_check_that_was_made_several_times_is_told_once() -> None:
+    report = _report()
+    for files in (3, 4):
+        report.add_check("workspace equals manifest", "SSH", files=files)
+    report.add_check("workspace equals manifest", "another", files=1)
+    text = "\n".join(report.summary(error=None))
+    assert "workspace equals manifest, 2 times: 7 files  (by SSH)" in text
+    assert "workspace equals manifest: 1 file  (by another)" in text
+    assert len(report.document(passed=True, error=None)["checks"]) == 3  # type: ignore[arg-type]
+
+
+def test_steps_within_steps_are_timed_but_not_drawn() -> None:
+    report = Report("nested")
+    report.start_step("outer")
+    report.start_step("inner")
+    report.end_step(passed=True)
+    report.end_step(passed=True)
+    assert [(step.name, step.depth) for step in report.steps] == [("inner", 1), ("outer", 0)]
+    picture = timeline(report.steps, 1)
+    assert "outer" in picture
+    assert "inner" not in picture
