@@ -5,12 +5,13 @@ from __future__ import annotations
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from console import tell
+from console import ProgressLine, tell
 from rekindle import report
 from rekindle.changing import change_files
 from rekindle.data_set import create_data_set
 from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, compare, take_manifest
+from rekindle.model_file import ModelFile, check_fit, check_model_file, create_model_file, size_in_bytes
 from rekindle.poison import poison
 from rekindle.rented import RentedMachine
 from rekindle.timeline import table
@@ -91,6 +92,65 @@ class WorkspaceLibrary:
         tell(f"Changed: {changes}")
 
     @keyword
+    def model_file_should_fit_disk(self, megabytes: str, disk_gb: str) -> None:
+        """Makes sure, before anything is rented, that a model file of that size has room on the disk.
+
+        Args:
+            megabytes: its size, as for [Create Model File].
+            disk_gb: the disk that will be rented, GB.
+
+        Raises:
+            AssertionError: one of them is not a number above zero, or the file does not fit; says what would.
+        """
+        check_fit(megabytes, disk_gb)
+
+    @keyword
+    def create_model_file(self, machine: RentedMachine, root: str, megabytes: float) -> ModelFile:
+        """Writes one large file that is like a model, and hashes it in the same pass.
+
+        One half does not compress, the other is like weights in half precision, which compress a little. Its bytes
+        are new in every run.
+
+        Args:
+            machine: where to.
+            root: an existing directory, such as `/workspace`.
+            megabytes: its size, in MB of 1 048 576 bytes.
+
+        Returns:
+            The file: `name`, `size`, and the `sha256` and `md5` of the bytes on their way to the disk.
+
+        Raises:
+            AssertionError: the directory is missing, or its disk has not enough room.
+        """
+        with ProgressLine("Model file") as line:
+            model = create_model_file(machine.machine, root, machine.label, size_in_bytes(str(megabytes)), line.show)
+        tell(f"Created: {root}/{model.name} ({number(model.size)} bytes, MD5: {model.md5})")
+        tell(f"SHA-256: {model.sha256}")
+        report.current().resources |= {
+            "large_file": f"{root}/{model.name}",
+            "large_file_bytes": model.size,
+            "large_file_sha256": model.sha256,
+            "large_file_md5": model.md5,
+        }
+        return model
+
+    @keyword
+    def model_file_should_be_as_written(self, manifest: Manifest, model: ModelFile) -> None:
+        """Compares a model file with the size and the hashes that were taken while it was written.
+
+        Args:
+            manifest: of the tree that it is in, on the first machine or on another.
+            model: as it was written.
+
+        Raises:
+            AssertionError: it is missing or another one; says what was expected and seen.
+        """
+        check_model_file(manifest, model)
+        tell(f"Equal: SHA-256 and MD5 of {model.name} are those of the bytes when they were written")
+        report.current().validation |= {"sha256_equal": True, "md5_equal": True}
+        report.current().add_check("model file is as written", WITNESS, files=1, bytes=model.size, hashes=2)
+
+    @keyword
     def take_manifest(self, machine: RentedMachine, root: str) -> Manifest:
         """Reads the whole tree below a directory of a machine.
 
@@ -141,12 +201,15 @@ class WorkspaceLibrary:
         tell(f"Poisoned: {number(poisoned)} files, so that a restore must really write them")
 
     @keyword
-    def workspace_should_equal_manifest(self, machine: RentedMachine, manifest: Manifest) -> None:
+    def workspace_should_equal_manifest(self, machine: RentedMachine, manifest: Manifest) -> Manifest:
         """Compares a machine's tree, entry by entry and both ways, with the manifest that was taken before.
 
         Args:
             machine: whose tree.
             manifest: what it must hold.
+
+        Returns:
+            The manifest of what is there.
 
         Raises:
             AssertionError: names what is missing, changed (and how) or extra; also when nothing was compared.
@@ -160,3 +223,4 @@ class WorkspaceLibrary:
         tell(f"Compared: {number(files)} files, {number(size)} bytes: all equal")
         report.current().validation["files_validated"] = files
         report.current().add_check("workspace equals manifest", WITNESS, files=files, bytes=size)
+        return actual

@@ -28,7 +28,7 @@ _SPARE = 16 * MIB
 # "$2" the file's name, "$3" its size, "$4" and "$5" key and start of the noise, "$6" the table that turns noise into
 # high bytes. Writes a line with the bytes done every second, then the two hashes.
 _CREATE = r"""
-need perl
+need perl df tail
 room "$1" "$(($3 + SPARE))"
 if command -v openssl >/dev/null; then
     noise() { openssl enc -aes-128-ctr -nosalt -K "$1" -iv "$2" -bufsize 1048576 -in /dev/zero 2>/dev/null || true; }

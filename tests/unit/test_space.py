@@ -1,0 +1,116 @@
+"""The space of deleted snapshots, and how fast snapshots travel."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from rekindle.errors import Mismatch, Unknown
+from rekindle.restic_repository import ResticRepository, Stored
+from rekindle.space import Freed, freed
+from rekindle.transfer import compression_ratio, mbps, uploaded
+from tests.unit.folder_store import FolderStore
+from tests.unit.local_restic import PASSWORD, LocalRestic
+
+
+class World:
+    """Two snapshots: of `shared` alone, and of `shared` and `own`."""
+
+    def __init__(self, folder: Path) -> None:
+        files = folder / "files"
+        files.mkdir()
+        self.restic = LocalRestic(folder)
+        self.store = FolderStore(self.restic.bucket)
+        (files / "shared").write_bytes(os.urandom(3_000_000))
+        self.other = self.restic.backup(str(files))
+        (files / "own").write_bytes(os.urandom(9_000_000))
+        self.before = {one.key for one in self.store.list("restic/data/")}
+        self.snapshot = self.restic.backup(str(files), "--pack-size", "4")
+        repository = ResticRepository(self.store, "restic", PASSWORD)
+        repository.read_index()
+        self.stored = repository.stored(repository.tree(repository.snapshot(self.snapshot)).blobs)
+
+    def freed(self) -> Freed:
+        return freed(self.store, "restic", PASSWORD, self.snapshot, self.stored)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_what_a_snapshot_needs(world: World) -> None:
+    assert {key: (world.restic.bucket / key).stat().st_size for key in world.stored.packs} == world.stored.packs
+    assert 12_000_000 < world.stored.bytes < sum(world.stored.packs.values())
+
+
+def test_a_pruned_snapshot_frees_what_it_alone_needed(world: World) -> None:
+    world.restic.run("forget", "--prune", world.snapshot)
+    space = world.freed()
+    present = {one.key for one in world.store.list("restic/data/")}
+    gone = world.stored.packs.keys() - present
+    assert len(gone) > 1
+    assert space == Freed(len(gone), sum(world.stored.packs[key] for key in gone), 1)
+    assert space.bytes > 9_000_000
+
+
+def test_a_snapshot_that_is_still_there_is_named(world: World) -> None:
+    with pytest.raises(
+        Mismatch, match=rf"^Snapshot {world.snapshot} was deleted, but restic/snapshots/{world.snapshot}"
+    ):
+        world.freed()
+
+
+def test_packs_that_nobody_needs_are_named_with_their_bytes(world: World) -> None:
+    world.restic.run("forget", world.snapshot)
+    with pytest.raises(Mismatch) as raised:
+        world.freed()
+    own = sorted(world.stored.packs.keys() - world.before)
+    size = f"{sum(world.stored.packs[key] for key in own):,}".replace(",", " ")
+    words = str(raised.value)
+    assert words.startswith(
+        f"Snapshot {world.snapshot} was deleted, but {len(own)} packs of the {len(world.stored.packs)} that it needed, "
+        "and that no other snapshot needs, still lie in bucket folder and are paid for, "
+        f"{size} bytes in all: {own[0]} ("
+    )
+    assert re.search(r"\. Was the repository pruned\?$", words)
+
+
+def test_one_pack_that_was_left_is_found(world: World) -> None:
+    key = min(world.stored.packs.keys() - world.before)
+    data = world.store.read(key)
+    world.restic.run("forget", "--prune", world.snapshot)
+    world.store.put(key, data)
+    with pytest.raises(Mismatch, match=rf"1 pack of .* bytes in all: {key} \("):
+        world.freed()
+
+
+# Transfers
+
+
+def test_only_new_packs_were_uploaded(world: World) -> None:
+    size = uploaded(world.stored, world.before)
+    assert size == sum(size for key, size in world.stored.packs.items() if key not in world.before)
+    assert 9_000_000 < size < 9_100_000
+
+
+def test_an_upload_of_nothing_has_no_speed(world: World) -> None:
+    with pytest.raises(Unknown, match=r"no speed: all \d+ packs that the snapshot needs were in the bucket before"):
+        uploaded(world.stored, world.stored.packs.keys())
+
+
+def test_speed_is_in_millions_of_bits_a_second() -> None:
+    assert mbps(1_000_000, 2.0) == 4.0
+    for size, seconds in ((0, 1.0), (1, 0.0)):
+        with pytest.raises(Unknown, match="have no speed"):
+            mbps(size, seconds)
+
+
+def test_a_ratio_above_one_means_that_bytes_were_saved() -> None:
+    assert compression_ratio(300, Stored({}, 200)) == 1.5
+    for original, stored in ((0, 1), (1, 0)):
+        with pytest.raises(Unknown, match="have no compression ratio"):
+            compression_ratio(original, Stored({}, stored))
