@@ -13,13 +13,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure; `ratio` is against the bare tool, where there is one."""
+    """One measured figure; `ratio` is against the bare tool, or against the figure before it, where there is one."""
 
     name: str
-    median_seconds: float
+    median: float
     rounds: int
     ratio: float | None = None
     wanted: str = ""
+    unit: str = "s"
 
 
 def seconds_of(action: Callable[[], object]) -> float:
@@ -29,10 +30,10 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    rows = [f"{'figure':<28} {'median':>9} {'ratio':>7} {'wanted':>8}"]
+    rows = [f"{'figure':<32} {'median':>10} {'ratio':>7} {'wanted':>8}"]
     for figure in figures:
         ratio = f"{figure.ratio:.2f} x" if figure.ratio else ""
-        rows.append(f"{figure.name:<28} {figure.median_seconds:>7.3f} s {ratio:>7} {figure.wanted:>8}")
+        rows.append(f"{figure.name:<32} {figure.median:>7.3f} {figure.unit:<2} {ratio:>7} {figure.wanted:>8}")
     return "\n".join(rows)
 
 
