@@ -170,8 +170,9 @@ def _tar_down(folder: Path, body: StreamingBody) -> None:
     folder.mkdir(exist_ok=True)
     with subprocess.Popen(["tar", "--extract", "-C", str(folder)], stdin=subprocess.PIPE) as tar:
         assert tar.stdin is not None  # noqa: S101 - it was asked for
-        zstandard.ZstdDecompressor().copy_stream(body, tar.stdin)
-        tar.stdin.close()
+        with zstandard.ZstdDecompressor().stream_writer(tar.stdin) as unpacked:
+            for chunk in body.iter_chunks(1 << 20):
+                unpacked.write(chunk)
 
 
 def cycle_overhead(folder: Path) -> Figure:
