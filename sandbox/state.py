@@ -69,6 +69,8 @@ class Secrets(BaseModel):
     store_admin_key_id: str = _token(24)
     store_admin_key: str = _token(32)
     restic_password: str = _token(32)
+    gcp_project: str = "dumont-standby"
+    gcp_access_token: str = _token(48)
 
 
 class StateDir:
@@ -81,8 +83,7 @@ class StateDir:
         """Makes the directory, its folders, its secrets and its key pairs where they are missing."""
         for folder in (self.root, self.logs, self.keys, self.machines, self.store):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._secrets_file.exists():
-            write_private(self._secrets_file, Secrets().model_dump_json(indent=1))
+        self._complete_secrets()
         for key in (self.control_key, self.user_key):
             if not key.exists():
                 subprocess.run(
@@ -90,6 +91,13 @@ class StateDir:
                     check=True,
                     stdin=subprocess.DEVNULL,
                 )
+
+    def _complete_secrets(self) -> None:
+        """Generates what is missing: all at first, and what a newer version of the cloud needs besides."""
+        text = self._secrets_file.read_text() if self._secrets_file.exists() else "{}"
+        secrets = Secrets.model_validate_json(text)
+        if Secrets.model_fields.keys() - secrets.model_fields_set:
+            write_private(self._secrets_file, secrets.model_dump_json(indent=1))
 
     @property
     def logs(self) -> Path:
@@ -114,12 +122,20 @@ class StateDir:
         return self.root / "machines"
 
     @property
+    def cpu_machines(self) -> Path:
+        return self.root / "cpu-machines"
+
+    @property
     def store(self) -> Path:
         return self.root / "store"
 
     @property
     def market_db(self) -> Path:
         return self.root / "market.db"
+
+    @property
+    def cpu_cloud_db(self) -> Path:
+        return self.root / "cpu-cloud.db"
 
     @property
     def control_db(self) -> Path:

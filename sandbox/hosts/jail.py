@@ -58,9 +58,9 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, tether: int) -
     workspace = ["--bind", str(disk.workspace), "/workspace"]
     if spec.troubles.workspace_megabytes:
         workspace = ["--size", str(spec.troubles.workspace_megabytes * 2**20), "--tmpfs", "/workspace"]
-    programs = []
+    programs = ["--ro-bind", str(_BIN), "/opt/rekindle/bin"] if spec.gpu_tools else []
     if spec.troubles.no_restic:
-        programs = ["--ro-bind", "/usr", "/opt/rekindle/usr", "--ro-bind", str(disk.bin), "/usr/bin"]
+        programs += ["--ro-bind", "/usr", "/opt/rekindle/usr", "--ro-bind", str(disk.bin), "/usr/bin"]
     server = ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/sshd_config"]
     if spec.troubles.ssh_refused:
         server = ["sleep", "infinity"]
@@ -77,7 +77,6 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, tether: int) -
         "--ro-bind", "/etc/ssl", "/etc/ssl",
         "--ro-bind", "/etc/alternatives", "/etc/alternatives",
         "--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache",
-        "--ro-bind", str(_BIN), "/opt/rekindle/bin",
         *programs,
         "--proc", "/proc", "--dev", "/dev",
         "--tmpfs", "/run", "--dir", "/run/sshd", "--perms", "1777", "--dir", "/var/tmp",  # noqa: S108 - its own

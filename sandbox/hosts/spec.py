@@ -32,6 +32,8 @@ class MachineSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     onstart: str = ""  # bash, run as root at each boot; its output is /root/onstart.log
     troubles: Troubles = Troubles()
+    name: str = ""  # the host name; C.<id> when there is none
+    gpu_tools: bool = True  # nvidia-smi, which tells that there is no GPU where there is none
 
     def __post_init__(self) -> None:
         for name, value in self.environment.items():
@@ -42,4 +44,4 @@ class MachineSpec:
 
     @property
     def hostname(self) -> str:
-        return f"C.{self.id}"
+        return self.name or f"C.{self.id}"

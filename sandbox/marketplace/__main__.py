@@ -10,6 +10,8 @@ from pathlib import Path
 
 import uvicorn
 
+from sandbox.cpu_cloud import api as cpu_cloud_api
+from sandbox.cpu_cloud.cloud import CpuCloud
 from sandbox.events import Events
 from sandbox.faults import Faults
 from sandbox.hosts import BootFailed, Host
@@ -47,8 +49,11 @@ def main() -> int:
     faults, events = Faults(secret.admin_token), Events(secret.admin_token)
     market = Market(Records(state.market_db), host, PROFILES[config.profile], config.seed, faults, events)
     market.keys.register(state.user_key.with_suffix(".pub").read_text())
+    app = create_app(config, secret, market, faults, events)
+    cpu_cloud = CpuCloud(Records(state.cpu_cloud_db), state.cpu_machines, PROFILES[config.profile], config.seed, events)
+    cpu_cloud_api.install(app, config, secret, cpu_cloud)
     uvicorn.run(
-        create_app(config, secret, market, faults, events),
+        app,
         host="127.0.0.1",
         port=config.ports.market,
         log_config=None,  # the one above; uvicorn's own would log each request with its query

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from sandbox.records import Records
 
-Kind = Literal["gpu", "disk"]
+Kind = Literal["gpu", "cpu", "disk"]
 OPENING_BALANCE = 1000.0  # USD
 
 

@@ -37,8 +37,18 @@ def test_a_second_start_finds_the_same_secrets_and_keys(tmp_path: Path) -> None:
     assert second.user_key.read_text() == key
 
 
+def test_an_older_cloud_gets_the_secrets_that_came_later(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.create()
+    before = state.secrets()
+    write_private(tmp_path / "secrets.json", before.model_dump_json(exclude={"gcp_access_token"}))
+    state.create()
+    assert state.secrets() == state.secrets()  # kept, not made anew at each reading
+    assert state.secrets().vast_api_key == before.vast_api_key
+
+
 def test_two_clouds_share_no_secret(tmp_path: Path) -> None:
-    names = {"dumont_email", "b2_bucket", "r2_bucket"}  # what is no secret
+    names = {"dumont_email", "b2_bucket", "r2_bucket", "gcp_project"}  # what is no secret
     one, other = Secrets().model_dump(exclude=names), Secrets().model_dump(exclude=names)
     values = [*one.values(), *other.values()]
     assert len(set(values)) == len(values)
@@ -82,6 +92,7 @@ def test_clients_get_every_name_they_read(tmp_path: Path) -> None:
     values = client_environment(state, CONFIG, secrets)
     assert set(values) == {
         *("DUMONT_API_URL", "DUMONT_EMAIL", "DUMONT_PASSWORD", "VAST_URL", "VAST_API_KEY"),
+        *("GCP_URL", "GCP_PROJECT", "GCP_ACCESS_TOKEN"),
         *("B2_KEY_ID", "B2_APPLICATION_KEY", "B2_BUCKET", "B2_ENDPOINT"),
         *("R2_ACCESS_KEY", "R2_SECRET_KEY", "R2_BUCKET", "R2_ENDPOINT"),
         *("RESTIC_REPOSITORY", "RESTIC_PASSWORD"),

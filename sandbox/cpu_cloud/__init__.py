@@ -1,0 +1,1 @@
+"""A cloud of CPU machines, shaped like Google's Compute Engine. The marketplace's process serves it."""
