@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Response
 
+from sandbox.console import pages
 from sandbox.control import errors
-from sandbox.control.routes import agent, auth, hibernation, instances, metrics, race, snapshots
+from sandbox.control.routes import agent, auth, hibernation, instances, metrics, race, snapshots, standby
 from sandbox.control.services import Services
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -49,9 +50,11 @@ def build(state: StateDir) -> FastAPI:
     api.include_router(snapshots.of_instance(services))
     api.include_router(snapshots.router(services))
     api.include_router(agent.router(services))
+    api.include_router(standby.router(services))
     api.include_router(metrics.router(services))
     app.include_router(api, prefix="/api/v1")
     app.include_router(api, prefix="/api", include_in_schema=False)
+    pages.install(app, services.accounts)
 
     events.install(app)
     Faults(admin_token).install(app)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field, model_validator
 
-from sandbox.control.auth import COOKIE, LIFETIME, Accounts
+from sandbox.control.auth import COOKIE, Accounts, remember
 
 EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 
@@ -32,7 +32,7 @@ def router(accounts: Accounts) -> APIRouter:
     @routes.post("/login")
     async def login(body: Login, response: Response) -> dict[str, Any]:
         token = accounts.login(body.email, body.password)
-        response.set_cookie(COOKIE, token, max_age=LIFETIME, httponly=True, samesite="strict")
+        remember(response, token)
         return {"success": True, "user": body.email, "token": token, "access_token": token}
 
     @routes.get("/me")
