@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from sandbox.control.agents import Agents
 from sandbox.control.auth import Accounts
+from sandbox.control.cpu_cloud import CpuCloud
 from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet
@@ -22,6 +23,7 @@ from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
 from sandbox.control.ssh import Door
+from sandbox.control.standby import Standbys
 from sandbox.control.wake import Wakes
 from sandbox.events import Events
 from sandbox.records import Records
@@ -37,12 +39,8 @@ class Services:
         self.config = config
         self.records = Records(state.control_db)
         self.accounts = Accounts(secrets)
-        self.market = MarketClient(
-            config.market_url,
-            secrets.dumont_vast_api_key,
-            state.control_key.with_suffix(".pub").read_text().strip(),
-            pause=times.market_pause,
-        )
+        public_key = state.control_key.with_suffix(".pub").read_text().strip()
+        self.market = MarketClient(config.market_url, secrets.dumont_vast_api_key, public_key, pause=times.market_pause)
         self.restic = Restic(
             Credentials(
                 repository=f"s3:{config.store_url}/{secrets.b2_bucket}/restic",
@@ -75,6 +73,20 @@ class Services:
             self.agents,
             times.ready_within,
         )
+        self.standbys = Standbys(
+            self.records,
+            CpuCloud(
+                f"{config.market_url}/gcp", secrets.gcp_project, secrets.gcp_access_token, pause=times.market_pause
+            ),
+            self.market,
+            self.machines,
+            self.door,
+            self.fleet,
+            copies=state.root / "control" / "standby",
+            public_key=public_key,
+            interval=times.standby_sync,
+            ready_within=times.ready_within,
+        )
         self.instances = Instances(
             self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes, progress_of
         )
@@ -96,6 +108,7 @@ class Services:
             self.races.settle,
             self.wakes.settle,
             self.hibernations.settle,
+            self.standbys.settle,
         ):
             while True:
                 try:
@@ -113,6 +126,7 @@ class Services:
                 await self._background
         for service in (
             self.races,
+            self.standbys,
             self.hibernations,
             self.wakes,
             self.disposals,
