@@ -210,7 +210,7 @@ def _tell_audit(audit: AuditResult) -> None:
     heading, *rows = audit.comparison.table()
     logger.info(table([str(cell) for cell in heading], rows), html=True)
     tell(f"Audited: {number(audit.objects)} objects with {number(audit.bytes)} bytes in the bucket hash to their names")
-    tell(f"Audited: the tree in the bucket equals the machine's, {number(audit.files)} files")
+    tell(f"Audited: the tree in the bucket equals the machine's, {counted(audit.files, 'file')}")
     current = report.current()
     current.validation["snapshot_exists_in_b2"] = True
     current.add_check(

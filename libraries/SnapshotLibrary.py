@@ -12,7 +12,7 @@ from rekindle.dumont import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError
 from rekindle.progress import either, growth_of_bucket, told_by_product, written_on_machine
 from rekindle.rented import RentedMachine
-from rekindle.wording import number
+from rekindle.wording import counted
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -152,8 +152,8 @@ def _is(row: dict[str, object], snapshot_id: str) -> bool:
 
 
 def _report_claims(made: SnapshotResult) -> None:
-    files, added = number(made.total_files_processed), number(made.data_added)
-    tell(f"Snapshot: {made.snapshot_id} ({files} files, {added} bytes added)")
+    files, added = counted(made.total_files_processed, "file"), counted(made.data_added, "byte")
+    tell(f"Snapshot: {made.snapshot_id} ({files}, {added} added)")
     report.current().resources["snapshot_id"] = made.snapshot_id
     report.current().claims |= {
         "files_processed": made.total_files_processed,

@@ -15,7 +15,7 @@ from rekindle.model_file import ModelFile, check_fit, check_model_file, create_m
 from rekindle.poison import poison
 from rekindle.rented import RentedMachine
 from rekindle.timeline import table
-from rekindle.wording import number
+from rekindle.wording import counted, number
 
 WITNESS = "SSH to the machine"
 NAMED = 5
@@ -198,7 +198,7 @@ class WorkspaceLibrary:
             manifest: of what will be restored.
         """
         poisoned = poison(machine.machine, manifest)
-        tell(f"Poisoned: {number(poisoned)} files, so that a restore must really write them")
+        tell(f"Poisoned: {counted(poisoned, 'file')}, so that a restore must really write them")
 
     @keyword
     def workspace_should_equal_manifest(self, machine: RentedMachine, manifest: Manifest) -> Manifest:
@@ -220,7 +220,7 @@ class WorkspaceLibrary:
         logger.info(table([str(cell) for cell in heading], rows), html=True)
         comparison.raise_unless_equal()
         files, size = comparison.checked_files, comparison.checked_bytes
-        tell(f"Compared: {number(files)} files, {number(size)} bytes: all equal")
+        tell(f"Compared: {counted(files, 'file')}, {counted(size, 'byte')}: all equal")
         report.current().validation["files_validated"] = files
         report.current().add_check("workspace equals manifest", WITNESS, files=files, bytes=size)
         return actual
