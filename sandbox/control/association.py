@@ -53,6 +53,8 @@ class Association(BaseModel):
     begun_at: float = Field(default_factory=time.time)
     removing: bool = False  # it was disabled: its machine must go, whatever happens
 
+    ending: bool = False  # its GPU machine is being destroyed on purpose: the standby goes with it
+
     machine_name: str
     zone: str
     machine_type: str
@@ -76,6 +78,8 @@ class Association(BaseModel):
     failure_reason: str | None = None
     failed_at: float | None = None
     lag_at_failure: float | None = None
+    brought_to: int | None = None  # the machine that its workspace was brought back to, and of which moment it is
+    brought_from: float | None = None
 
     @property
     def lag(self) -> float | None:
@@ -119,6 +123,22 @@ class Association(BaseModel):
             "failure_reason": self.failure_reason,
             "failed_at": self.failed_at,
             "lag_at_failure": self.lag_at_failure,
+        }
+
+    def listed(self) -> dict[str, Any]:
+        """As the product's listing of instances shows it."""
+        return {
+            "enabled": True,
+            "provider": "gcp",
+            "name": self.machine_name,
+            "zone": self.zone,
+            "ip": self.ip,
+            "machine_type": self.machine_type,
+            "status": "running" if self.machine_id is not None and self.state != "error" else self.state,
+            "dph_total": self.hourly_usd,
+            "sync_enabled": self.sync_enabled,
+            "sync_count": self.sync_count,
+            "state": self.state,
         }
 
     def brief(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient
 from sandbox.control.snapshots import Snapshots
 from sandbox.control.ssh import Machine
+from sandbox.control.standby import Standbys
 from sandbox.events import Events
 
 WORKSPACE = "/workspace"
@@ -34,6 +35,7 @@ class Hibernations:
         history: History,
         events: Events,
         heartbeat: float,
+        standbys: Standbys,
     ) -> None:
         self._fleet = fleet
         self._market = market
@@ -42,6 +44,7 @@ class Hibernations:
         self._history = history
         self._events = events
         self._heartbeat = heartbeat
+        self._standbys = standbys
         self._running: dict[int, asyncio.Task[TrackedMachine]] = {}
         self._cut = [machine for machine in fleet if machine.status == "hibernating"]
 
@@ -153,7 +156,8 @@ class Hibernations:
         # From here on the machine may be destroyed, and a restart must know that its data is safe.
         machine.snapshot_id = snapshot_id
         self._fleet.save(machine)
-        await self._market.destroy(machine.instance_id)
+        async with self._standbys.leaving(machine.instance_id):
+            await self._market.destroy(machine.instance_id)
 
     async def _snapshot(self, instance_id: int, machine: Machine) -> str:
         """Snapshots the workspace until nothing has changed in it since the beginning of the last one."""

@@ -10,15 +10,19 @@ from pydantic import BaseModel, Field
 from sandbox.control import process
 from sandbox.control.agents import Agents
 from sandbox.control.errors import ApiError
+from sandbox.control.failover import Failovers
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.progress import ProgressOf
+from sandbox.control.standby import Standbys
+from sandbox.control.standby import Standbys
 from sandbox.control.wake import DEFAULT_IMAGE, Wakes
 
 LEAST_BALANCE = 0.10  # USD
 COMMAND_WITHIN = 600.0  # seconds
+USER_REQUEST = "user_request"
 
 
 class NewInstance(BaseModel):
@@ -30,6 +34,7 @@ class NewInstance(BaseModel):
     label: str | None = None
     ports: list[int] = [8080]
     onstart_cmd: str | None = None
+    skip_standby: bool = Field(default=False, description="no CPU standby, even when new machines get one")
     skip_validation: bool = Field(default=False, description="does not look at the balance first")
 
 
@@ -43,6 +48,7 @@ class Instances:
         hibernations: Hibernations,
         wakes: Wakes,
         progress_of: ProgressOf,
+        standbys: Standbys,
     ) -> None:
         self._market = market
         self._machines = machines
@@ -50,7 +56,10 @@ class Instances:
         self._agents = agents
         self._hibernations = hibernations
         self._wakes = wakes
+        self._standbys = standbys
+        self._failovers = failovers
         self._progress_of = progress_of
+        self._standbys = standbys
 
     async def create(self, wish: NewInstance) -> dict[str, Any]:
         """Rents an offer. The machine boots in the background: readiness is in `get`."""
@@ -60,6 +69,8 @@ class Instances:
         instance_id = await self._market.rent(wish.offer_id, rent)
         machine = self._fleet.add(TrackedMachine(instance_id=instance_id, label=wish.label, image=wish.image))
         self._agents.wanted()
+        if not wish.skip_standby:
+            self._standbys.enable_when_wanted(instance_id)
         try:
             instance = await self._machines.instance(instance_id)
         except ApiError:
@@ -76,21 +87,39 @@ class Instances:
 
     async def listing(self, status: str | None) -> list[dict[str, Any]]:
         shown = []
-        for instance in await self._market.instances():
+        listed = await self._market.instances()
+        for instance in [*listed, *self._ghosts({instance.id for instance in listed})]:
             row = self._shown(instance)
             row["actual_status"] = row["actual_status"] or row["status"]
-            row["total_dph"] = row["dph_total"]
+            standby = self._standbys.get(instance.id)
+            row["cpu_standby"] = standby.listed() if standby else None
+            row["total_dph"] = _sum(row["dph_total"], standby.hourly_usd if standby else None)
             if status in (None, row["status"], row["actual_status"]):
                 shown.append(row)
         return shown
 
     async def get(self, instance_id: int) -> dict[str, Any]:
         instance = await self._market.instance(instance_id)
+        instance = instance or next((one for one in self._ghosts(set()) if one.id == instance_id), None)
         restore = self._wakes.progress(instance_id)
         if instance is None:
             raise ApiError(404, self._why_missing(instance_id, restore))
         machine = self._fleet.get(instance_id)
         return self._shown(instance) | {"restore": restore, "hibernation": machine.state if machine else None}
+
+    def _ghosts(self, listed: set[int]) -> list[MarketInstance]:
+        """Machines that the market no longer has, and that are being replaced, or are alive in their standby."""
+        ghosts = []
+        for machine in self._fleet:
+            if machine.instance_id in listed:
+                continue
+            served = machine.status == "lost" and self._standbys.get(machine.instance_id) is not None
+            if machine.status == "failing_over" or served:
+                was = self._failovers.as_it_was(machine.instance_id)
+                if was is not None:
+                    gone = {"actual_status": "offline", "status_msg": machine.error, "ports": None, "gpu_util": None}
+                    ghosts.append(was.model_copy(update=gone))
+        return ghosts
 
     def _why_missing(self, instance_id: int, restore: dict[str, object] | None) -> str:
         words = f"Instance {instance_id} not found"
@@ -101,13 +130,25 @@ class Instances:
             return f"{words}: it was woken as instance {machine.new_instance_id}"
         if restore is not None and restore["error"]:
             return f"{words}: {restore['error']}"
-        return words
+        fate = self._failovers.fate(instance_id)
+        return f"{words}: {fate}" if fate else words
 
-    async def delete(self, instance_id: int) -> None:
-        """Destroys a machine for good, also in the middle of a hibernation, and sees that it is gone."""
-        await self._machines.instance(instance_id)
+    async def delete(self, instance_id: int, *, destroy_standby: bool = True, reason: str = USER_REQUEST) -> None:
+        """Destroys a machine for good, also in the middle of a hibernation or a failover, and sees that it is gone.
+
+        Its standby goes with it, unless it shall stay, or the machine ends for another reason than its user's wish.
+        """
+        known = self._standbys.get(instance_id) is not None or self._failovers.of(instance_id) is not None
+        if not known:
+            await self._machines.instance(instance_id)
+        await self._failovers.cancel(instance_id)
         await self._hibernations.cancel(instance_id)
         await self._market.destroy(instance_id)
+        if destroy_standby and reason == USER_REQUEST:
+            await self._standbys.remove(instance_id)
+        elif self._standbys.get(instance_id) is not None:
+            await self._standbys.fail_over(instance_id, reason)
+        self._failovers.settings.forget(instance_id)
         self._fleet.remove(instance_id)
 
     async def set_state(self, instance_id: int, state: str) -> None:
@@ -129,7 +170,16 @@ class Instances:
         return {name: account.get(name) for name in ("credit", "balance", "balance_threshold", "email")}
 
     def _shown(self, instance: MarketInstance) -> dict[str, Any]:
-        return _row(instance) | {"progress": self._progress_of.public(instance.id)}
+        failover, association = self._failovers.of(instance.id), self._standbys.get(instance.id)
+        return _row(instance) | {
+            "progress": self._progress_of.public(instance.id),
+            "failover": failover.brief() if failover else None,
+            "standby": association.brief() if association else None,
+        }
+
+
+def _sum(price: float | None, standby: float | None) -> float | None:
+    return None if price is None else round(price + (standby or 0), 6)
 
 
 def _row(instance: MarketInstance) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from contextlib import suppress
 from sandbox.control.agents import Agents
 from sandbox.control.auth import Accounts
 from sandbox.control.cpu_cloud import CpuCloud
+from sandbox.control.detection import Watch
 from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError
-from sandbox.control.fleet import Fleet
+from sandbox.control.failover import Failovers
+from sandbox.control.failover_settings import FailoverSettings
+from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.history import History
 from sandbox.control.instances import Instances
@@ -22,6 +25,7 @@ from sandbox.control.race import Races
 from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
+from sandbox.control.sources import SnapshotSource, StandbySource
 from sandbox.control.ssh import Door
 from sandbox.control.standby import Standbys
 from sandbox.control.wake import Wakes
@@ -56,23 +60,6 @@ class Services:
         self.history = History(self.records)
         progress_of = ProgressOf()
         self.snapshots = Snapshots(self.records, self.restic, self.machines, progress_of, events)
-        self.hibernations = Hibernations(
-            self.fleet, self.market, self.machines, self.snapshots, self.history, events, times.heartbeat
-        )
-        self.agents = Agents(
-            self.fleet, self.market, self.machines, self.hibernations.lost,
-            port=config.ports.control, heartbeat=times.heartbeat, look=times.look_for_agents,
-        )  # fmt: skip
-        self.wakes = Wakes(
-            self.fleet,
-            self.market,
-            self.machines,
-            self.snapshots,
-            self.history,
-            events,
-            self.agents,
-            times.ready_within,
-        )
         self.standbys = Standbys(
             self.records,
             CpuCloud(
@@ -87,11 +74,60 @@ class Services:
             interval=times.standby_sync,
             ready_within=times.ready_within,
         )
-        self.instances = Instances(
-            self.market, self.machines, self.fleet, self.agents, self.hibernations, self.wakes, progress_of
+        self.hibernations = Hibernations(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.snapshots,
+            self.history,
+            events,
+            times.heartbeat,
+            self.standbys,
+        )
+        self.agents = Agents(
+            self.fleet, self.market, self.machines, self._vanished,
+            port=config.ports.control, heartbeat=times.heartbeat, look=times.look_for_agents,
+        )  # fmt: skip
+        self.wakes = Wakes(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.snapshots,
+            self.history,
+            events,
+            self.agents,
+            times.ready_within,
         )
         self.disposals = Disposals(self.records, self.market)
         self.races = Races(self.fleet, self.market, self.machines, self.agents, self.disposals, times.ready_within)
+        self.watch = Watch(
+            self.fleet, self.market, self.machines, missed_after=times.missed_after, look=times.look_for_losses
+        )
+        self.failovers = Failovers(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.agents,
+            self.races,
+            self.disposals,
+            self.standbys,
+            [StandbySource(self.standbys, progress_of), SnapshotSource(self.snapshots, self.standbys)],
+            FailoverSettings(self.records),
+            self.watch,
+            events,
+            times.ready_within,
+        )
+        self.instances = Instances(
+            self.market,
+            self.machines,
+            self.fleet,
+            self.agents,
+            self.hibernations,
+            self.wakes,
+            self.standbys,
+            self.failovers,
+            progress_of,
+        )
         self._background: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -109,6 +145,7 @@ class Services:
             self.wakes.settle,
             self.hibernations.settle,
             self.standbys.settle,
+            self.failovers.settle,
         ):
             while True:
                 try:
@@ -117,7 +154,14 @@ class Services:
                 except ApiError as error:
                     _log.warning("at start: %s", error.message)
                     await asyncio.sleep(0.1)
-        await self.agents.keep()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.agents.keep())
+            group.create_task(self.watch.keep(self.failovers.is_protected, self.failovers.lost))
+
+    def _vanished(self, machine: TrackedMachine) -> None:
+        """The market no longer has a machine."""
+        if not self.failovers.vanished(machine):
+            self.hibernations.lost(machine)
 
     async def stop(self) -> None:
         if self._background is not None:
@@ -125,6 +169,7 @@ class Services:
             with suppress(asyncio.CancelledError):
                 await self._background
         for service in (
+            self.failovers,
             self.races,
             self.standbys,
             self.hibernations,

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -72,7 +73,6 @@ class Standbys:
         self._associations = {one.token: one for one in records.all(Association)}
         self._entered: dict[str, Machine] = {}  # the GPU machines, by token, for as long as they answer
         self._untouched: dict[str, int] = {}  # how often nothing new was found since the last comparison
-        self._brought: dict[str, tuple[int, float]] = {}  # to which machine a workspace went back, and of which moment
         self._work: dict[str, asyncio.Task[None]] = {}  # provisioning, then mirroring
         self._background: set[asyncio.Task[Any]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -112,17 +112,23 @@ class Standbys:
             if owner is not None and owner not in self._associations:
                 await self._cloud.delete(machine.zone, machine.name)
         for association in self.all():
-            if association.token in self._work:
-                continue
-            if association.removing:
-                self._spawn(self._remove_at_last(association))
-            elif association.state == "provisioning":
-                self._begin(association, self._provision(association))
-            elif association.gpu_failed:
-                if association.state == "recovering":
-                    self._become(association, "failover_active")
-            elif association.sync_enabled and association.machine_id is not None:
-                self._begin(association, self._mirror(association))
+            if association.token not in self._work:
+                await self._take_up(association)
+
+    async def _take_up(self, association: Association) -> None:
+        if association.ending:
+            association.removing = await self._market.instance(association.gpu_instance_id) is None
+            association.ending = False
+            self._save(association)
+        if association.removing:
+            self._spawn(self._remove_at_last(association))
+        elif association.state == "provisioning":
+            self._begin(association, self._provision(association))
+        elif association.gpu_failed:
+            if association.state == "recovering":
+                self._become(association, "failover_active")
+        elif association.sync_enabled and association.machine_id is not None:
+            self._begin(association, self._mirror(association))
 
     async def close(self) -> None:
         tasks = [*self._work.values(), *self._background]
@@ -209,6 +215,26 @@ class Standbys:
             self._trouble(association, f"It could not be deleted yet: {error.message}", state="error")
             self._spawn(self._remove_at_last(association))
             raise
+
+    @asynccontextmanager
+    async def leaving(self, gpu_instance_id: int) -> AsyncIterator[None]:
+        """Within it a machine is destroyed on purpose: then its standby is deleted as well.
+
+        A CPU cloud that does not answer then is asked again in the background: the machine is gone all the same.
+        """
+        association = self.get(gpu_instance_id)
+        if association is not None:
+            association.ending = True
+            self._save(association)
+        try:
+            yield
+        except BaseException:
+            if association is not None:
+                association.ending = False
+                self._save(association)
+            raise
+        with suppress(ApiError):
+            await self.remove(gpu_instance_id)
 
     async def pause(self, gpu_instance_id: int) -> None:
         """Stops syncing, and returns when nothing is under way any more. The standby keeps what it has."""
@@ -329,7 +355,8 @@ class Standbys:
                     sync.differences(machine, copy, from_machine=False),
                 )
             if not changed and not different:
-                self._brought[association.token] = (machine.instance_id, begun_at)
+                association.brought_to, association.brought_from = machine.instance_id, begun_at
+                self._save(association)
                 return Brought(copied.files, copied.bytes, round(time.monotonic() - begun, 3))
         what = "; ".join([*different, *changed][: sync.NAMES_TOLD])
         raise ApiError(502, f"{machine.name} still differs from its standby after {ROUNDS} copies: {what}")
@@ -340,12 +367,14 @@ class Standbys:
         await self._stop_work(association)
         machine = self._machines.enter(await self._machines.instance(new_gpu_instance_id))
         await sync.mark(machine, association.token)
-        brought_to, moment = self._brought.pop(association.token, (None, None))
         association.gpu_instance_id = new_gpu_instance_id
         association.gpu_failed, association.failure_reason, association.failed_at = False, None, None
         association.lag_at_failure, association.sync_error = None, None
         association.copied_from, association.copy_is_whole = None, False
-        association.synced_from = moment if brought_to == new_gpu_instance_id else None
+        # What was brought back is on both; anything else is not known to be on the standby yet.
+        known = association.brought_to == new_gpu_instance_id
+        association.synced_from = association.brought_from if known else None
+        association.brought_to = association.brought_from = None
         association.sync_enabled = True
         self._entered.pop(association.token, None)
         self._untouched.pop(association.token, None)
@@ -541,7 +570,7 @@ class Standbys:
     async def _remove(self, association: Association) -> None:
         await self._stop_work(association)
         await self._cloud.delete(association.zone, association.machine_name)
-        for memory in (self._entered, self._untouched, self._brought, self._associations):
+        for memory in (self._entered, self._untouched, self._associations):
             memory.pop(association.token, None)
         self._records.delete(Association, association.token)
         await asyncio.to_thread(shutil.rmtree, self._copy(association), ignore_errors=True)
