@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -10,6 +11,9 @@ from robot.api.deco import keyword, library
 from console import tell
 from rekindle import target
 from rekindle.embedded import EmbeddedCloud
+from rekindle.rented import RentedMachine
+
+Part = Literal["store", "marketplace", "control"]
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -65,7 +69,7 @@ class SandboxLibrary:
         return _cloud().status()
 
     @keyword
-    def kill_part(self, part: Literal["store", "marketplace", "control"]) -> None:
+    def kill_part(self, part: Part) -> None:
         """Kills a part of the cloud with SIGKILL, as a crash does.
 
         Args:
@@ -75,9 +79,7 @@ class SandboxLibrary:
         tell(f"Killed: the {part} of the embedded cloud")
 
     @keyword
-    def kill_part_when_bucket_grows(
-        self, part: Literal["store", "marketplace", "control"], prefix: str = "restic/data/"
-    ) -> None:
+    def kill_part_when_bucket_grows(self, part: Part, prefix: str = "restic/data/") -> None:
         """Returns at once, and kills a part as soon as a new object is in the bucket: in the middle of a snapshot.
 
         [Mend Sandbox] calls it off.
@@ -86,9 +88,97 @@ class SandboxLibrary:
             part: which one.
             prefix: how the keys of the objects begin that count.
         """
-        store = target.current().store
-        before = len(store.list(prefix))
-        _cloud().kill_when(part, lambda: len(store.list(prefix)) > before)
+        _cloud().kill_when(part, _bucket_grows(prefix))
+
+    @keyword
+    def stop_part(self, part: Part) -> None:
+        """Stops a part of the cloud in order, while the others run on: an outage.
+
+        [Start Part] or [Mend Sandbox] ends it. Without the marketplace there are no machines: they boot again with it.
+
+        Args:
+            part: which one.
+        """
+        _cloud().stop_part(part)
+        tell(f"Stopped: the {part} of the embedded cloud")
+
+    @keyword
+    def start_part(self, part: Part) -> None:
+        """Starts a part again after [Stop Part], and waits until it answers.
+
+        Args:
+            part: which one.
+        """
+        _cloud().start_part(part)
+        tell(f"Started: the {part} of the embedded cloud")
+
+    @keyword
+    def stop_part_when_bucket_grows(
+        self, part: Part, back_after: timedelta | None = None, prefix: str = "restic/data/"
+    ) -> None:
+        """Returns at once, and stops a part as soon as a new object is in the bucket: in the middle of a snapshot.
+
+        [Mend Sandbox] calls it off, and starts the part again.
+
+        Args:
+            part: which one.
+            back_after: how long it is away; until [Start Part] or [Mend Sandbox] when not given.
+            prefix: how the keys of the objects begin that count.
+        """
+        seconds = None if back_after is None else back_after.total_seconds()
+        _cloud().stop_part_when(part, _bucket_grows(prefix), seconds)
+
+    @keyword
+    def make_bucket_read_only(self) -> None:
+        """Forbids all writing and deleting in the bucket of the snapshots, until [Mend Sandbox].
+
+        It is done by a policy of the bucket, as an administrator of the store may do it: the store answers
+        `AccessDenied`. Reading goes on.
+        """
+        _cloud().break_bucket("read-only")
+        tell("Bucket: read-only from now on")
+
+    @keyword
+    def fill_bucket(self) -> None:
+        """Makes the bucket of the snapshots full, until [Mend Sandbox].
+
+        It gets the mark that the store puts on a bucket over its quota. The store answers every attempt to write with
+        an error; reading and deleting go on.
+        """
+        _cloud().break_bucket("full")
+        tell("Bucket: full from now on")
+
+    @keyword
+    def preempt_machine(self, machine: RentedMachine) -> None:
+        """Has the market take a machine away, as it does when somebody else pays more.
+
+        The machine is killed and its disk wiped. The market shows it as stopped, and charges for its disk until it is
+        destroyed.
+
+        Args:
+            machine: which one.
+        """
+        machine.was_interrupted()
+        _cloud().preempt(machine.id)
+        tell(f"Preempted: {machine}")
+
+    @keyword
+    def preempt_machine_during_restore(self, machine: RentedMachine) -> None:
+        """Returns at once, and has the market take a machine away in the middle of the next restore onto it.
+
+        [Mend Sandbox] calls it off.
+
+        Args:
+            machine: which one.
+        """
+        dumont = target.current().dumont
+        machine.was_interrupted()
+
+        def is_being_restored() -> bool:
+            seen = dumont.instance(machine.id)
+            return seen is not None and seen.progress is not None and seen.progress.activity == "restore"
+
+        _cloud().preempt_when(machine.id, is_being_restored)
 
     @keyword
     def break_answers(
@@ -140,8 +230,18 @@ class SandboxLibrary:
 
     @keyword
     def mend_sandbox(self) -> None:
-        """Removes every fault, and calls off what was to be killed."""
+        """Undoes what was done to the cloud: faults, stopped parts, a bucket that refuses, and what was yet to come.
+
+        What has died stays dead: after [Kill Part] call [Start Sandbox]; a machine that was taken away is lost.
+        """
         _cloud().mend()
+
+
+def _bucket_grows(prefix: str) -> Callable[[], bool]:
+    """Looks whether there are more objects in the bucket than now."""
+    store = target.current().store
+    before = len(store.list(prefix))
+    return lambda: len(store.list(prefix)) > before
 
 
 def _cloud() -> EmbeddedCloud:

@@ -1,4 +1,4 @@
-"""The command line of the embedded cloud: python -m sandbox up|down|status|env|reset."""
+"""The command line of the embedded cloud: python -m sandbox up|down|status|env|stop|start|bucket|reset."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -13,22 +14,25 @@ from pydantic import ValidationError
 
 from sandbox.cloud import Cloud, Profile, Refused, Wishes
 from sandbox.environment import client_environment
+from sandbox.parts import PARTS
 from sandbox.processes import ProcessId, process_id
 from sandbox.state import DEFAULT_STATE_DIR, StateDir
+from sandbox.store.bucket import StoreRefused, Trouble
 from sandbox.supervisor import PartFailed
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+_USABLE = "usable"
 
 
 def main() -> int:
     options = _parser().parse_args()
     cloud = Cloud(StateDir(options.state_dir))
     try:
-        return {"up": _up, "down": _down, "status": _status, "env": _env, "reset": _reset}[options.verb](cloud, options)
+        return _VERBS[options.verb](cloud, options)
     except Refused as refusal:
         print(refusal, file=sys.stderr)
         return refusal.code
-    except PartFailed as failure:
+    except (PartFailed, StoreRefused) as failure:
         print(failure, file=sys.stderr)
         return EXIT_FAILED
     except ValidationError as error:
@@ -78,6 +82,23 @@ def _env(cloud: Cloud, options: argparse.Namespace) -> int:
     return 0
 
 
+def _stop(cloud: Cloud, options: argparse.Namespace) -> int:
+    stopped = cloud.stop_part(options.part)
+    print(f"The {options.part} {'was stopped; the rest of the cloud runs on.' if stopped else 'was stopped already.'}")
+    return 0
+
+
+def _start(cloud: Cloud, options: argparse.Namespace) -> int:
+    print(f"The {options.part} {'runs again.' if cloud.start_part(options.part) else 'ran already.'}")
+    return 0
+
+
+def _bucket(cloud: Cloud, options: argparse.Namespace) -> int:
+    cloud.trouble_bucket(None if options.state == _USABLE else options.state)
+    print(f"The bucket {cloud.state.secrets().b2_bucket} is {options.state}.")
+    return 0
+
+
 def _reset(cloud: Cloud, _: argparse.Namespace) -> int:
     done = cloud.reset()
     print(
@@ -86,12 +107,24 @@ def _reset(cloud: Cloud, _: argparse.Namespace) -> int:
     return 0
 
 
+_VERBS: dict[str, Callable[[Cloud, argparse.Namespace], int]] = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "env": _env,
+    "stop": _stop,
+    "start": _start,
+    "bucket": _bucket,
+    "reset": _reset,
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
         description="A whole GPU cloud on this machine: marketplace, machines, store, control.",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="up|down|status|env|reset")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="|".join(_VERBS))
     up = verbs.add_parser("up", help="start the cloud and stay in the foreground until Ctrl-C")
     up.add_argument("--detach", action="store_true", help="return as soon as all parts answer; it runs on")
     up.add_argument("--profile", choices=get_args(Profile), help="how long things take (default: instant)")
@@ -109,9 +142,13 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("status", help="what runs, what is rented, what it costs; exit code 1 when it is not all up")
     env = verbs.add_parser("env", help="print the addresses and credentials as export lines for a shell")
     env.add_argument("--json", action="store_true", help="as a JSON object")
+    for verb, does in (("stop", "stop one part while the others run on"), ("start", "start such a part again")):
+        verbs.add_parser(verb, help=does).add_argument("part", choices=PARTS)
+    bucket = verbs.add_parser("bucket", help="make the bucket of the snapshots read-only or full, or usable again")
+    bucket.add_argument("state", choices=(*get_args(Trouble), _USABLE))
     verbs.add_parser("reset", help="forget everything: machines, snapshots, bills, keys. The cloud must be down")
-    for verb in verbs.choices.values():
-        verb.add_argument(
+    for one in verbs.choices.values():
+        one.add_argument(
             "--state-dir", type=Path, default=DEFAULT_STATE_DIR, metavar="DIR", help="where the cloud keeps everything"
         )
     return parser

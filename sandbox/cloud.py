@@ -14,21 +14,34 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from sandbox.leases import Leases
 from sandbox.lock import lock
-from sandbox.parts import environment, parts_of
+from sandbox.parts import Part, environment, parts_of
 from sandbox.ports import PortPicker, who_has
 from sandbox.processes import ProcessId
 from sandbox.state import DEFAULT_STATE_DIR, CloudConfig, Ports, StateDir
-from sandbox.store import seaweed
-from sandbox.supervisor import PartFailed, Standing, Supervisor, log_file, standing, sweep
+from sandbox.store import bucket, seaweed
+from sandbox.supervisor import (
+    LOOK_NOW,
+    READY_WITHIN,
+    PartFailed,
+    Standing,
+    Supervisor,
+    last_failure_file,
+    log_file,
+    standing,
+    stopped_parts,
+    sweep,
+)
 
 Profile = Literal["instant", "realistic"]
 PREFERRED_CONTROL_PORT = 8766
 STOP_WITHIN = 20.0  # seconds that `down` waits before it kills
+_LOOK = 0.02  # seconds between two looks
 
 # What the cloud calls, and the Debian package that brings it.
 _PROGRAMS = {
@@ -42,9 +55,11 @@ _PROGRAMS = {
 }
 # What a state directory may hold before its secrets are written, when the very first start was cut short.
 _FIRST = {"logs", "keys", "machines", "store", "lock"}
+_UNFINISHED = ".secrets.json."
 
 
 _READY = "ready"
+EXIT_DOWN = 1  # the cloud would have to be up for this
 
 
 class Refused(Exception):
@@ -76,7 +91,7 @@ class Cloud:
     # ── up ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def up(self, wishes: Wishes, lease: ProcessId | None, *, detach: bool, say: Callable[[str], None]) -> None:
-        """Starts the cloud, or joins the one that runs.
+        """Starts the cloud, or joins the one that runs. Either way all of it runs then, and its bucket can be used.
 
         In the foreground it returns when the cloud has stopped; detached, or when joined, as soon as it is ready.
 
@@ -97,9 +112,15 @@ class Cloud:
                     if detach:
                         _run_detached(supervisor, log_file(self.state))
                     else:
-                        supervisor.run(ready=lambda: say(self._welcome("Ctrl-C takes it down; its state is kept.")))
+
+                        def ready() -> None:
+                            self._mend_bucket()
+                            say(self._welcome("Ctrl-C takes it down; its state is kept."))
+
+                        supervisor.run(ready)
                         return
             if detach and held:
+                self._mend_bucket()
                 say(self._welcome(f"`{self.command('down')}` takes it down; its state is kept."))
                 return
             if self._join(lease, wishes):
@@ -114,6 +135,9 @@ class Cloud:
             return False
         self._check_wishes(wishes)
         self._leases.add(lease)
+        for part in before.stopped:
+            self.start_part(part)
+        self._mend_bucket()
         after = self.standing()
         return after is not None and after.phase == "ready" and after.supervisor == before.supervisor
 
@@ -151,7 +175,9 @@ class Cloud:
     def _check_directory(self) -> None:
         root = self.state.root
         try:
-            if root.exists() and not self._is_ours() and {entry.name for entry in root.iterdir()} - _FIRST:
+            # Listed first: another `up` may make it ours at this moment.
+            entries = {entry.name for entry in root.iterdir()} - _FIRST if root.exists() else set()
+            if not all(name.startswith(_UNFINISHED) for name in entries) and not self._is_ours():
                 raise Refused(f"{root} holds other files: give an empty or a new directory with --state-dir.")
             root.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
             if root.stat().st_uid != os.getuid():
@@ -179,7 +205,7 @@ class Cloud:
         credentials = self.state.secrets()
         inner = seaweed.InnerPorts.pick(picker, self.state.store)
         store_command = seaweed.prepare(self.state, config, credentials, inner)
-        return Supervisor(self.state, parts_of(self.state, config, credentials, store_command), self._leases, tell)
+        return Supervisor(self.state, self._parts(store_command), self._leases, tell)
 
     def _welcome(self, last_line: str) -> str:
         config = self.state.config()
@@ -216,8 +242,80 @@ class Cloud:
         while running.supervisor.is_alive():
             if time.monotonic() > deadline:
                 running.supervisor.kill(signal.SIGKILL)  # its parts go with it
-            time.sleep(0.02)
+            time.sleep(_LOOK)
         return True
+
+    # ── breaking and mending ────────────────────────────────────────────────────────────────────────────────────────
+
+    def stop_part(self, name: str) -> bool:
+        """Stops one part while the others run on. False when it did not run.
+
+        Raises:
+            Refused: the cloud is not up.
+            PartFailed: the cloud went down meanwhile.
+        """
+        if name not in self._ready().parts:
+            return False
+        stopped_parts(self.state).add(name)
+        self._wait_for_part(f"the {name} to stop", lambda now: name not in now.parts)
+        return True
+
+    def start_part(self, name: str) -> bool:
+        """Starts a part that was stopped, and returns when it answers. False when it ran already.
+
+        Raises:
+            Refused: the cloud is not up.
+            PartFailed: the part did not come up, and so the cloud went down.
+        """
+        stopped = name not in self._ready().parts
+        (part,) = (one for one in self._parts([]) if one.name == name)
+        stopped_parts(self.state).remove(name)
+        self._wait_for_part(f"the {name} to answer", lambda now: name in now.parts and _answers(part))
+        return stopped
+
+    def bucket_trouble(self) -> bucket.Trouble | None:
+        """What is amiss with the bucket of the snapshots, because somebody wanted it so."""
+        return bucket.trouble(self.state)
+
+    def trouble_bucket(self, trouble: bucket.Trouble | None) -> None:
+        """Makes the bucket of the snapshots read-only or full; None makes it usable again.
+
+        Raises:
+            Refused: the store does not run.
+            bucket.StoreRefused: it did not do so.
+        """
+        if "store" not in self._ready().parts:
+            raise Refused(f"The store is stopped. Start it: {self.command('start')} store", EXIT_DOWN)
+        bucket.set_trouble(self.state, self.state.config(), self.state.secrets(), trouble)
+
+    def _mend_bucket(self) -> None:
+        if self.bucket_trouble():
+            self.trouble_bucket(None)
+
+    def _ready(self) -> Standing:
+        running = self.standing()
+        if running is None or running.phase != "ready":
+            raise Refused(f"The cloud in {self.state.root} is not up. Start it: {self.command('up')}", EXIT_DOWN)
+        return running
+
+    def _wait_for_part(self, what: str, done: Callable[[Standing], bool]) -> None:
+        self._ready().supervisor.kill(LOOK_NOW)
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            now = self.standing()
+            if now is None or now.phase != "ready":
+                failure = last_failure_file(self.state)
+                raise PartFailed(
+                    failure.read_text().strip() if failure.exists() else "The cloud was taken down meanwhile."
+                )
+            if done(now):
+                return
+            if time.monotonic() > deadline:
+                raise PartFailed(f"Waited {READY_WITHIN:g} s for {what}, in vain. See {log_file(self.state)}")
+            time.sleep(_LOOK)
+
+    def _parts(self, store_command: list[str]) -> list[Part]:
+        return parts_of(self.state, self.state.config(), self.state.secrets(), store_command)
 
     def reset(self) -> bool:
         """Forgets everything: machines, snapshots, bills, credentials. False when there was nothing.
@@ -243,6 +341,13 @@ class Cloud:
                 else:
                     entry.unlink()
         return True
+
+
+def _answers(part: Part) -> bool:
+    try:
+        return part.trouble() is None
+    except (OSError, HTTPException):
+        return False
 
 
 def _say_nothing(_: str) -> None:

@@ -16,6 +16,7 @@ from sandbox.processes import ProcessId, process_id
 from sandbox.state import PROJECT_DIR, CloudConfig, Secrets, StateDir
 from sandbox.store.signed import bucket_trouble
 
+PARTS = ("control", "marketplace", "store")
 STOP_WITHIN = 10.0  # seconds from SIGTERM to SIGKILL; the store takes one, on a busy machine a few
 
 # The only variables that parts inherit: no credentials of the user who starts the cloud, no Python settings.
@@ -76,12 +77,12 @@ class Running:
             code = 128 - code
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def stop(self) -> None:
+    def stop(self, within: float = STOP_WITHIN) -> None:
         """Asks the part to end, insists after a while, and sweeps up what it leaves behind in its process group."""
         if self.process.poll() is None:
             self._ask_to_end()
             try:
-                self.process.wait(STOP_WITHIN)
+                self.process.wait(within)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         with suppress(ProcessLookupError):

@@ -20,6 +20,8 @@ def report(cloud: Cloud) -> tuple[str, bool]:
     lines = [f"The cloud in {cloud.state.root} is {_PHASES[running.phase]} since {running.since:%F %T}."]
     parts, answering = _parts(cloud, running, config, keys)
     lines += parts
+    if trouble := cloud.bucket_trouble():
+        lines.append(f"The bucket {keys.b2_bucket} is {trouble}. Mend it: {cloud.command('bucket')} usable")
     lines += _rented(config, keys) if running.phase == "ready" else []
     return "\n".join(lines), answering and running.phase == "ready"
 
@@ -45,8 +47,10 @@ def _parts(cloud: Cloud, running: Standing, config: CloudConfig, keys: Secrets) 
     lines, all_answer = [], True
     for part in parts_of(cloud.state, config, keys, store_command=[]):
         process = running.parts.get(part.name)
-        if process is None or not process.is_alive():
-            trouble: str | None = "is dead"
+        if part.name in running.stopped:
+            trouble: str | None = f"is stopped; start it: {cloud.command('start')} {part.name}"
+        elif process is None or not process.is_alive():
+            trouble = "is dead"
         else:
             try:
                 trouble = part.trouble()

@@ -1,7 +1,8 @@
 """The supervisor: starts the parts of a cloud, waits until all of them answer, and stops them together.
 
-It restarts nothing. A part that dies takes the cloud down: the supervisor says which one and where its log is, keeps
-that in D/last_failure, and the state is there for the next start. Parts cannot outlive it, however it ends.
+It restarts nothing by itself. A part that dies takes the cloud down: the supervisor says which one and where its log
+is, keeps that in D/last_failure, and the state is there for the next start. Parts cannot outlive it, however it ends.
+A single part is stopped, and started again, when somebody asks for it (see `sandbox.stopped`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from http.client import HTTPException
@@ -23,11 +24,14 @@ from sandbox.leases import Leases
 from sandbox.parts import Part, Running
 from sandbox.processes import ProcessId, this_process
 from sandbox.state import StateDir, write_private
+from sandbox.stopped import Stopped
 
 READY_WITHIN = 60.0  # seconds from start to all parts answering
 LEASE_GRACE = 20.0  # seconds that the cloud stays after the last leasing process has ended
 _LOOK = 0.02  # seconds between two looks at parts that start
 _LEASE_LOOK = 1.0  # seconds between two looks at the leases
+OUTAGE_WITHIN = 1.0  # seconds that a single part may take to stop: the store would let its clients finish their work
+LOOK_NOW = signal.SIGUSR1  # makes the supervisor look at once which parts shall be stopped
 
 Phase = Literal["starting", "ready", "stopping"]
 
@@ -43,6 +47,7 @@ class Standing(BaseModel):
     supervisor: ProcessId
     since: datetime
     parts: dict[str, ProcessId]
+    stopped: list[str] = []
 
 
 class Supervisor:
@@ -53,7 +58,8 @@ class Supervisor:
         self._parts = parts
         self._leases = leases
         self._tell = tell
-        self._running: list[Running] = []
+        self._stopped = stopped_parts(state)
+        self._running: dict[str, Running] = {}
         self._since = _now()
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -62,11 +68,12 @@ class Supervisor:
         Raises:
             PartFailed: a part died or did not answer in time. What still ran has been stopped.
         """
-        with _requests_to_stop() as wake:
+        with _requests() as wake:
             try:
-                self._running = [Running(part) for part in self._parts]
+                self._stopped.clear()
+                self._running = {part.name: Running(part) for part in self._parts}
                 self._note("starting")
-                if self._wait_until_ready(wake):
+                if self._wait_until_ready(wake, self._parts):
                     last_failure_file(self._state).unlink(missing_ok=True)
                     self._note("ready")
                     ready()
@@ -79,12 +86,12 @@ class Supervisor:
             finally:
                 self._stop()
 
-    def _wait_until_ready(self, wake: int) -> bool:
+    def _wait_until_ready(self, wake: int, parts: Iterable[Part]) -> bool:
         """Looks at the parts until all of them answer. False when asked to stop meanwhile."""
         begun = time.monotonic()
-        waiting = {part.name: part for part in self._parts}
+        waiting = {part.name: part for part in parts}
         while waiting:
-            if select.select([wake], [], [], _LOOK)[0]:
+            if _shall_end(wake, [], _LOOK):
                 return False
             self._raise_if_dead()
             seconds = time.monotonic() - begun
@@ -105,33 +112,39 @@ class Supervisor:
 
     def _watch(self, wake: int) -> None:
         """Returns when asked to stop, or when nobody has needed the cloud for a while."""
-        poll = select.poll()
-        poll.register(wake, select.POLLIN)
-        handles = [os.pidfd_open(running.process.pid) for running in self._running]
-        for handle in handles:
-            poll.register(handle, select.POLLIN)
         needed = time.monotonic()
-        try:
-            while True:
-                events = poll.poll(_LEASE_LOOK * 1000)
-                if any(handle == wake for handle, _ in events):
+        while True:
+            if _shall_end(wake, [running.process.pid for running in self._running.values()], _LEASE_LOOK):
+                return
+            self._raise_if_dead()
+            if not self._stop_and_start_parts(wake):
+                return
+            if self._leases.are_held():
+                needed = time.monotonic()
+            elif time.monotonic() - needed > LEASE_GRACE:
+                # Announce it, then look once more: who joins at this moment either sees it or is seen.
+                self._note("stopping")
+                if not self._leases.are_held():
+                    self._say(f"Nobody has needed the cloud for {LEASE_GRACE:g} s: it stops. Its state is kept.")
                     return
-                self._raise_if_dead()
-                if self._leases.are_held():
-                    needed = time.monotonic()
-                elif time.monotonic() - needed > LEASE_GRACE:
-                    # Announce it, then look once more: who joins at this moment either sees it or is seen.
-                    self._note("stopping")
-                    if not self._leases.are_held():
-                        self._say(f"Nobody has needed the cloud for {LEASE_GRACE:g} s: it stops. Its state is kept.")
-                        return
-                    self._note("ready")
-        finally:
-            for handle in handles:
-                os.close(handle)
+                self._note("ready")
+
+    def _stop_and_start_parts(self, wake: int) -> bool:
+        """Does what was asked for since the last look. False when asked to stop altogether meanwhile."""
+        known = {part.name for part in self._parts}
+        while (stopped := self._stopped.names() & known) != known - self._running.keys():
+            for name in stopped & self._running.keys():
+                self._running.pop(name).stop(OUTAGE_WITHIN)
+                self._say(f"The {name} was stopped, as somebody asked; the other parts run on.")
+            missing = [part for part in self._parts if part.name not in stopped | self._running.keys()]
+            self._running |= {part.name: Running(part) for part in missing}
+            self._note("ready")
+            if not self._wait_until_ready(wake, missing):
+                return False
+        return True
 
     def _raise_if_dead(self) -> None:
-        for running in self._running:
+        for running in self._running.values():
             if death := running.death():
                 seconds = (_now() - self._since).total_seconds()
                 raise PartFailed(
@@ -142,9 +155,11 @@ class Supervisor:
     def _stop(self) -> None:
         with suppress(OSError):  # the disk is full, or somebody has removed the state directory
             self._note("stopping")
-        for running in self._running:
-            running.stop()
+        for part in self._parts:
+            if running := self._running.get(part.name):
+                running.stop()
         self._leases.clear()
+        self._stopped.clear()
         _standing_file(self._state).unlink(missing_ok=True)
 
     def _say(self, text: str) -> None:
@@ -156,12 +171,13 @@ class Supervisor:
             log.write(f"{_now():%F %T}  {text.strip()}\n")
 
     def _note(self, phase: Phase) -> None:
-        identities = {running.part.name: running.identity() for running in self._running}
+        identities = {name: running.identity() for name, running in self._running.items()}
         standing = Standing(
             phase=phase,
             supervisor=this_process(),
             since=self._since,
             parts={name: identity for name, identity in identities.items() if identity},
+            stopped=sorted(self._stopped.names() - self._running.keys()),
         )
         write_private(_standing_file(self._state), standing.model_dump_json(indent=1))
 
@@ -173,6 +189,11 @@ def log_file(state: StateDir) -> Path:
 def last_failure_file(state: StateDir) -> Path:
     """Why the cloud is not up, when it went down by itself. Goes away with the next start that succeeds."""
     return state.root / "last_failure"
+
+
+def stopped_parts(state: StateDir) -> Stopped:
+    """The parts that shall not run. Who changes it sends LOOK_NOW to the supervisor."""
+    return Stopped(state.root / "stopped")
 
 
 def standing(state: StateDir) -> Standing | None:
@@ -198,12 +219,23 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
+def _shall_end(wake: int, pids: Iterable[int], seconds: float) -> bool:
+    """Waits for a signal, for the end of one of our processes, or for the time. True when the signal was to stop."""
+    handles = [os.pidfd_open(pid) for pid in pids]
+    try:
+        ready, _, _ = select.select([wake, *handles], [], [], seconds)
+    finally:
+        for handle in handles:
+            os.close(handle)
+    return wake in ready and bool(set(os.read(wake, 64)) - {LOOK_NOW})
+
+
 @contextmanager
-def _requests_to_stop() -> Iterator[int]:
+def _requests() -> Iterator[int]:
     """Turns the signals into a readable file descriptor, which can be waited for together with other things."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     previous_wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, LOOK_NOW)
     previous = {number: signal.signal(number, lambda *_: None) for number in asked}
     try:
         yield read

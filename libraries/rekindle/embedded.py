@@ -12,17 +12,17 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 
 from rekindle.errors import Misconfigured, RekindleError
 from rekindle.settings import Settings
-from rekindle.waiting import wait_until
+from rekindle.waiting import Clock, wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PARTS = {"control": "DUMONT_API_URL", "market": "VAST_URL"}
-WATCH = 60.0  # seconds that a part waits to be killed
+WATCH = 60.0  # seconds that a watch waits for its moment
 
 
 class CloudDown(RekindleError):
@@ -38,6 +38,9 @@ class EmbeddedCloud:
         self._options = ["--state-dir", str(self._state_dir)] if self._state_dir else []
         self._environment: dict[str, str] = {}
         self._called_off = threading.Event()
+        self._watches: list[threading.Thread] = []
+        self._stopped: set[str] = set()
+        self._bucket_is_broken = False
 
     def up(self, *, profile: str | None = None, lease: int | None = None) -> Settings:
         """Starts the cloud, or joins the one that runs, and returns its addresses and credentials.
@@ -126,28 +129,104 @@ class EmbeddedCloud:
             due: looks whether it has happened. An error of its own ends the watch.
         """
         process = os.pidfd_open(self.process_of(part))
+
+        def kill() -> None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+
+        self._when(due, kill, finally_=lambda: os.close(process))
+
+    def stop_part(self, part: str) -> None:
+        """Stops one part in order, while the others run on, until `start_part` or `mend`."""
+        self._stopped.add(part)
+        self._call("stop", part, *self._options)
+
+    def start_part(self, part: str) -> None:
+        """Starts a part that was stopped, and returns when it answers. One that runs is left alone.
+
+        Raises:
+            CloudDown: it did not come up.
+        """
+        self._call("start", part, *self._options)
+        self._stopped.discard(part)
+
+    def stop_part_when(self, part: str, due: Callable[[], bool], back_after: float | None) -> None:
+        """Returns at once, and stops a part as soon as something has happened, unless `mend` is called before.
+
+        Args:
+            part: which one.
+            due: looks whether it has happened. An error of its own ends the watch.
+            back_after: seconds from then on until it is started again; None leaves it stopped.
+        """
         called_off = self._called_off
 
+        def stop() -> None:
+            self.stop_part(part)
+            if back_after is not None:
+                called_off.wait(back_after)
+                self.start_part(part)
+
+        self._when(due, stop)
+
+    def break_bucket(self, state: Literal["read-only", "full"]) -> None:
+        """Makes the bucket of the snapshots read-only or full, until `mend`."""
+        self._bucket_is_broken = True
+        self._call("bucket", state, *self._options)
+
+    def preempt(self, instance_id: int) -> None:
+        """Has the market take a machine away: it is killed and its disk wiped; the contract stays, stopped."""
+        self._ask("market", "POST", f"/_sandbox/instances/{instance_id}/preempt")
+
+    def preempt_when(self, instance_id: int, due: Callable[[], bool]) -> None:
+        """Returns at once, and has a machine taken away as soon as something has happened, unless `mend` is called.
+
+        Args:
+            instance_id: which machine.
+            due: looks whether it has happened. An error of its own ends the watch.
+        """
+        self._when(due, lambda: self.preempt(instance_id))
+
+    def _when(
+        self, due: Callable[[], bool], act: Callable[[], None], *, finally_: Callable[[], None] = lambda: None
+    ) -> None:
+        called_off = self._called_off
+
+        def pause(seconds: float) -> None:
+            called_off.wait(seconds)
+
         def watch() -> None:
-            with suppress(RekindleError, ProcessLookupError):
+            with suppress(RekindleError):
                 wait_until(
-                    f"the moment to kill the {part}", lambda: called_off.is_set() or due(), bool,
-                    timeout=WATCH, floor=0.01,
+                    "the moment to act", lambda: called_off.is_set() or due(), bool,
+                    timeout=WATCH, floor=0.01, clock=Clock(pause=pause),
                 )  # fmt: skip
                 if not called_off.is_set():
-                    signal.pidfd_send_signal(process, signal.SIGKILL)
-            os.close(process)
+                    act()
+            finally_()
 
-        threading.Thread(target=watch, daemon=True).start()
+        thread = threading.Thread(target=watch, daemon=True)
+        self._watches.append(thread)
+        thread.start()
 
     def add_fault(self, part: str, fault: Mapping[str, Any]) -> None:
         """Breaks a part in one named way (see `sandbox/faults.py`) until the fault is removed."""
         self._ask(part, "POST", "/_sandbox/faults", dict(fault))
 
     def mend(self) -> None:
-        """Removes every fault from every part, and calls off what was to be killed."""
+        """Undoes what was done to the cloud: faults, stopped parts, a bucket that refuses, and what was yet to come.
+
+        What has died stays dead: a part that was killed (see `up_again`), a machine that was taken away.
+        """
         self._called_off.set()
+        for watch in self._watches:
+            watch.join()
+        self._watches.clear()
         self._called_off = threading.Event()
+        for part in sorted(self._stopped):
+            self.start_part(part)
+        if self._bucket_is_broken:
+            self._call("bucket", "usable", *self._options)
+            self._bucket_is_broken = False
         for part in PARTS:
             self._ask(part, "DELETE", "/_sandbox/faults")
 

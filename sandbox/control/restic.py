@@ -397,7 +397,8 @@ class Restic:
     def _gave_up(self, call: str, stopped: process.Stopped) -> ResticError:
         """The last line alone: those before it say the same of other objects."""
         *_, last = stopped.stderr.strip().splitlines()
-        return ResticError(503, self._words(call, re.sub(r"returned error, retrying after [\w.]+", "failed", last)))
+        status = 500 if "Access Denied" in last else 503  # to be tried again, or not
+        return ResticError(status, self._words(call, re.sub(r"returned error, retrying after [\w.]+", "failed", last)))
 
     def _failure(self, call: str, finished: process.Finished) -> ResticError:
         if "no matching ID found" in finished.words:

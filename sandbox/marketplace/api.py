@@ -339,6 +339,11 @@ def _sandbox_routes(market: Market) -> APIRouter:
         market.bill.balance = body.balance
         return {"balance": market.bill.balance}
 
+    @router.post("/instances/{instance_id}/preempt")
+    async def preempt(instance_id: int) -> Json:
+        await market.preempt(instance_id)
+        return {"success": True}
+
     return router
 
 

@@ -34,6 +34,7 @@ class Instance(BaseModel):
     ssh_port: int
     start_date: float
     intended_status: Literal["running", "stopped", "destroyed"] = "running"
+    preempted: bool = False  # stopped by the market, which has wiped its disk
     actual_status: Status = "created"
     status_msg: str = ""
 

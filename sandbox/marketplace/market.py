@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 LEAST_BALANCE = 0.01  # USD without which nothing is rented out
 STOPPED = "Stopped; the disk is kept."
+PREEMPTED = "Interrupted by the market, which needs the machine for somebody else; the disk was wiped."
 ORDERED = "Waiting for the host to take the order up."
 HEARTBEAT = 1.0  # seconds; the bill is exact to this after a kill -9
 
@@ -105,6 +106,9 @@ class Market:
             self._bill_disk(rented.instance)
             if rented.instance.intended_status == "running":
                 self._begin_life(rented)
+            elif rented.instance.preempted:
+                await self._host.wipe(rented.instance.id)
+                self._become(rented.instance, "exited", PREEMPTED)
             else:
                 self._become(rented.instance, "exited", STOPPED)
         self._spawn(self._beat())
@@ -211,6 +215,14 @@ class Market:
         """Halts a machine and brings it up again, on the same disk."""
         await self._finish(self._reboot(self._get(instance_id)))
 
+    async def preempt(self, instance_id: int) -> None:
+        """Takes a machine away from its renter: kills it and wipes its disk. The contract stays, stopped.
+
+        As with every stopped machine, its disk is charged until the renter destroys it. It can be started again, as
+        another machine: empty, with another host key.
+        """
+        await self._finish(self._preempt(self._get(instance_id)))
+
     async def destroy(self, instance_id: int) -> None:
         """Kills a machine, wipes its disk and ends its bill. The offer is on the market again."""
         await self._finish(self._destroy(self._get(instance_id)))
@@ -237,10 +249,22 @@ class Market:
             await self._halt(rented)
             self._become(rented.instance, "exited", STOPPED)
 
+    async def _preempt(self, rented: _Rented) -> None:
+        instance = rented.instance
+        async with rented.lock:
+            self._check_there(rented)
+            instance.intended_status, instance.preempted = "stopped", True
+            self._save(instance)
+            await self._halt(rented)
+            await self._host.wipe(instance.id)
+            self._become(instance, "exited", PREEMPTED)
+        _log.info("machine %s was preempted", instance.id)
+        await self._events.publish("machine.preempted", instance_id=instance.id, label=instance.label)
+
     async def _start(self, rented: _Rented) -> None:
         async with rented.lock:
             self._check_there(rented)
-            rented.instance.intended_status = "running"
+            rented.instance.intended_status, rented.instance.preempted = "running", False
             self._save(rented.instance)
             if rented.life is None or rented.life.done():
                 self._begin_life(rented)

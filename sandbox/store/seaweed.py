@@ -1,4 +1,4 @@
-"""How SeaweedFS (`weed mini`) is started: its settings, its credentials and its walls.
+"""How SeaweedFS (`weed mini`) is started: its settings, its credentials and its walls. And how its shell is.
 
 It runs in a bubblewrap that can write to its own directory only. That also gives it a private /tmp, where it insists on
 putting its sockets, and ends it with the process that started it.
@@ -69,6 +69,13 @@ def prepare(state: StateDir, config: CloudConfig, secrets: Secrets, ports: Inner
         *("--ro-bind", str(weed.parent), str(weed.parent), "--bind", str(home), str(home), "--chdir", str(home)),
         *(str(weed), f"-logdir={logs}", "mini", f"-dir={data}", f"-options={home / 'options'}"),
     ]
+
+
+def shell(state: StateDir) -> list[str]:
+    """The command that starts the administrator's shell of the store that runs; it reads lines from its input."""
+    ports = InnerPorts.model_validate_json((state.store / "ports.json").read_text())
+    servers = (f"-master={LOOPBACK}:{ports.master}", f"-filer={LOOPBACK}:{ports.filer}")
+    return [str(program()), f"-logdir={state.store / 'log'}", "shell", *servers]
 
 
 def _options(home: Path, config: CloudConfig, secrets: Secrets, ports: InnerPorts) -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""One signed request: listing a bucket, which proves that the store runs, knows our keys and has the bucket.
+"""Signed requests to the store, such as listing a bucket: that proves that it runs, knows our keys and has the bucket.
 
 The AWS library can do it too, but takes half a second to import; a start of the whole cloud takes two.
 """
@@ -12,7 +12,6 @@ from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 _REGION = "us-east-1"
-_NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 def bucket_trouble(store_url: str, bucket: str, key_id: str, key: str) -> str | None:
@@ -21,26 +20,39 @@ def bucket_trouble(store_url: str, bucket: str, key_id: str, key: str) -> str | 
     Raises:
         OSError: nothing answers (yet).
     """
+    status, words = send(store_url, "GET", f"/{bucket}", "list-type=2&max-keys=1", b"", key_id, key)
+    return None if status == 200 else f"bucket {bucket}: HTTP {status} {words}"
+
+
+def send(store_url: str, method: str, path: str, query: str, body: bytes, key_id: str, key: str) -> tuple[int, str]:
+    """Sends one request and returns the status and the beginning of the answer.
+
+    Args:
+        query: sorted and encoded, each name with its `=`.
+
+    Raises:
+        OSError: nothing answers (yet).
+    """
     host = urlsplit(store_url).netloc
-    path, query = f"/{bucket}", "list-type=2&max-keys=1"
     connection = HTTPConnection(host, timeout=5)
     try:
-        connection.request("GET", f"{path}?{query}", headers=_sign(host, path, query, key_id, key))
+        headers = _sign(method, host, path, query, body, key_id, key)
+        connection.request(method, f"{path}?{query}", body=body or None, headers=headers)
         answer = connection.getresponse()
-        body = answer.read(300).decode(errors="replace")
+        return answer.status, answer.read(300).decode(errors="replace")
     finally:
         connection.close()
-    return None if answer.status == 200 else f"bucket {bucket}: HTTP {answer.status} {body}"
 
 
-def _sign(host: str, path: str, query: str, key_id: str, key: str) -> dict[str, str]:
-    """AWS signature version 4 of a GET without a body. The query must be sorted and encoded."""
+def _sign(method: str, host: str, path: str, query: str, body: bytes, key_id: str, key: str) -> dict[str, str]:
+    """AWS signature version 4."""
     time = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{time[:8]}/{_REGION}/s3/aws4_request"
-    headers = {"host": host, "x-amz-content-sha256": _NO_BODY, "x-amz-date": time}
+    digest = hashlib.sha256(body).hexdigest()
+    headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": time}
     names = ";".join(headers)
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    request = f"GET\n{path}\n{query}\n{lines}\n{names}\n{_NO_BODY}"
+    request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}"
     to_sign = f"AWS4-HMAC-SHA256\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
     signing_key = f"AWS4{key}".encode()
     for word in scope.split("/"):

@@ -3,7 +3,7 @@ Documentation     The bucket: a snapshot is whole in it, or the object that is m
 
 Resource          keywords.resource
 
-Suite Setup       Fill Bucket
+Suite Setup       Share A Pack
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Write Object    ${PACK}    ${CONTENT}
 
@@ -59,7 +59,7 @@ The Bucket Opens With The Right Keys Only
 
 
 *** Keywords ***
-Fill Bucket
+Share A Pack
     [Documentation]    Knows a pack that the hibernation alone needs, as `${PACK}`, and its `${CONTENT}`.
     Open Own Cloud
     ${before} =    List Bucket    restic/data/

@@ -24,7 +24,8 @@ exec 3<&0
 polite_restic() {
     nice -n 5 restic --password-file "$private/password" "$@" </dev/null 3<&- &
     local restic=$!
-    { read -r -u 3; kill -INT "$restic"; } >/dev/null 2>&1 &
+    # Interrupted, restic tries to remove its lock; while the store is away, it would try that for minutes.
+    { read -r -u 3; kill -INT "$restic"; sleep 3; kill -KILL "$restic"; } >/dev/null 2>&1 &
     local listener=$!
     disown "$listener"
     local companion=
