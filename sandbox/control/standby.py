@@ -507,7 +507,7 @@ class Standbys:
         association.copy_is_whole = False
         self._save(association)
         try:
-            copied = await sync.pull(gpu, copy, token=token)
+            copied = await sync.mirror_down(gpu, copy, token)
         except ApiError as error:
             self._entered.pop(token, None)  # its address may have changed
             raise ApiError(error.status, await self._about_gpu(association, error.message)) from error
@@ -518,7 +518,7 @@ class Standbys:
             seen = self._untouched.get(token, UNTOUCHED)
             if copied.changes or seen >= UNTOUCHED or not await _answers(association):
                 self._untouched.pop(token, None)
-                await sync.push(copy, standby)
+                await sync.mirror_up(copy, standby)
                 seen = 0
             self._untouched[token] = seen + 1
         except ApiError as error:

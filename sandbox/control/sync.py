@@ -28,10 +28,9 @@ NAMES_TOLD = 5
 
 _MARKS = "/root/.dumont"
 # Run on the GPU machine in place of rsync: a machine whose disk was wiped is not the one that is mirrored.
-_GUARD = (
-    "test -e {mark} || {{ echo 'its disk is not the one that is mirrored: was it wiped?' >&2; exit 1; }}; "
-    "nice -n 10 rsync"
-)
+_GUARD = "test -e {mark} || {{ echo 'its disk is not the one that is mirrored: was it wiped?' >&2; exit 1; }}; {rsync}"
+_POLITE = "nice -n 10 rsync"  # the work on the machine comes first
+_URGENT = "rsync"
 _CHANGE = "= "
 
 
@@ -64,31 +63,50 @@ async def mark_serving(machine: Machine, *, serving: bool) -> None:
     await _check(machine, await machine.run(script, _MARKS))
 
 
-async def pull(machine: Machine, copy: Path, *, token: str | None = None) -> Copied:
-    """Brings the workspace of a machine into a folder here.
+async def mirror_down(machine: Machine, copy: Path, token: str) -> Copied:
+    """Brings the workspace of the GPU machine that bears the mark of `token` into a folder here, with low priority.
 
-    Args:
-        token: the machine must bear its mark, else nothing is touched.
+    On any other machine nothing is touched, here or there.
     """
-    await asyncio.to_thread(copy.mkdir, mode=0o700, parents=True, exist_ok=True)
-    guard = [f"--rsync-path={_GUARD.format(mark=mark_of(token))}"] if token else ["--rsync-path=nice -n 10 rsync"]
-    return await _rsync(machine, [*guard, *_over(machine), f"{_host(machine)}:{WORKSPACE}/", f"{copy}/"])
+    guard = _GUARD.format(mark=mark_of(token), rsync=_POLITE)
+    return await _pull(machine, copy, _POLITE, guard)
+
+
+async def mirror_up(copy: Path, machine: Machine) -> Copied:
+    """Brings a folder here into the workspace of a standby, with low priority."""
+    return await _push(copy, machine, _POLITE)
+
+
+async def pull(machine: Machine, copy: Path) -> Copied:
+    """Brings the workspace of a standby into a folder here: somebody is waiting for it."""
+    return await _pull(machine, copy, _URGENT, _URGENT)
 
 
 async def push(copy: Path, machine: Machine) -> Copied:
-    """Brings a folder here into the workspace of a machine."""
-    return await _rsync(machine, [*_over(machine), f"{copy}/", f"{_host(machine)}:{WORKSPACE}/"])
+    """Brings a folder here into the workspace of a machine: somebody is waiting for it."""
+    return await _push(copy, machine, _URGENT)
 
 
 async def differences(machine: Machine, copy: Path, *, from_machine: bool) -> list[str]:
     """Reads all of both sides and returns what a copy in the given direction would still have to change."""
     sides = [f"{_host(machine)}:{WORKSPACE}/", f"{copy}/"]
     options = ["--checksum", "--dry-run", *_over(machine)]
-    return (await _rsync(machine, [*options, *(sides if from_machine else reversed(sides))])).changes
+    return (await _rsync(machine, _URGENT, [*options, *(sides if from_machine else reversed(sides))])).changes
 
 
 def is_excluded(path: PurePosixPath) -> bool:
     return any(fnmatch(part, pattern) for part in path.parts for pattern in EXCLUDES)
+
+
+async def _pull(machine: Machine, copy: Path, rsync: str, remote: str) -> Copied:
+    await asyncio.to_thread(copy.mkdir, mode=0o700, parents=True, exist_ok=True)
+    there = [f"--rsync-path={remote}", *_over(machine), f"{_host(machine)}:{WORKSPACE}/"]
+    return await _rsync(machine, rsync, [*there, f"{copy}/"])
+
+
+async def _push(copy: Path, machine: Machine, rsync: str) -> Copied:
+    there = [f"--rsync-path={rsync}", *_over(machine)]
+    return await _rsync(machine, rsync, [*there, f"{copy}/", f"{_host(machine)}:{WORKSPACE}/"])
 
 
 def _host(machine: Machine) -> str:
@@ -100,7 +118,7 @@ def _over(machine: Machine) -> list[str]:
     return ["-e", shlex.join(["ssh", *machine.options[:-1]])]
 
 
-async def _rsync(machine: Machine, arguments: Sequence[str]) -> Copied:
+async def _rsync(machine: Machine, rsync: str, arguments: Sequence[str]) -> Copied:
     # Whole files: between machines as near as these, looking for differences costs more than it saves.
     # Deletions come last, and rsync leaves them out when it could not read everything.
     keep = ["--recursive", "--links", "--perms", "--times", "--specials", "--hard-links", "--modify-window=-1"]
@@ -108,7 +126,7 @@ async def _rsync(machine: Machine, arguments: Sequence[str]) -> Copied:
     excludes = [f"--exclude={pattern}" for pattern in EXCLUDES]
     how = ["--whole-file", "--delete-delay", f"--timeout={SILENT_FOR}"]
     tell = ["--stats", "--no-human-readable", f"--out-format={_CHANGE}%i %n%L"]
-    command = ["nice", "-n", "10", "rsync", *keep, *excludes, *how, *tell, *arguments]
+    command = [*rsync.split(), *keep, *excludes, *how, *tell, *arguments]
     try:
         done = await process.run(command, within=HOP_WITHIN)
     except TimeoutError:
