@@ -43,7 +43,7 @@ class Agents:
         self._heartbeat = heartbeat
         self._look = look
         self._something_new = asyncio.Event()
-        self._installing: dict[int, asyncio.Task[None]] = {}
+        self._installing: dict[int, asyncio.Task[bool]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def wanted(self) -> None:
@@ -95,10 +95,19 @@ class Agents:
             instance = listed.get(machine.instance_id)
             if instance is None:
                 self._lost(machine)
-            elif instance.is_running and instance.id not in self._installing:
-                self._installing[instance.id] = asyncio.create_task(self._install(machine, instance))
+            elif instance.is_running:
+                self._begin(machine, instance)
 
-    async def _install(self, machine: TrackedMachine, instance: MarketInstance) -> None:
+    async def install(self, machine: TrackedMachine, instance: MarketInstance) -> bool:
+        """Puts an agent onto a machine that runs. False: it was not possible, and will be tried again."""
+        return await asyncio.shield(self._begin(machine, instance))
+
+    def _begin(self, machine: TrackedMachine, instance: MarketInstance) -> asyncio.Task[bool]:
+        if instance.id not in self._installing:
+            self._installing[instance.id] = asyncio.create_task(self._install(machine, instance))
+        return self._installing[instance.id]
+
+    async def _install(self, machine: TrackedMachine, instance: MarketInstance) -> bool:
         machine.describe(instance)
         self._fleet.save(machine)
         config = {
@@ -113,8 +122,10 @@ class Agents:
                 done = await self._machines.enter(instance).run(_INSTALL, *lines, payload=_AGENT)
         except ApiError as error:
             _log.warning("agent on instance %d: %s", instance.id, error.message)
+            return False
         else:
             if done.code:
                 _log.warning("agent on instance %d: %s", instance.id, done.words)
+            return done.code == 0
         finally:
             self._installing.pop(instance.id, None)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Response
 
 from sandbox.console import pages
 from sandbox.control import errors
-from sandbox.control.routes import agent, auth, hibernation, instances, metrics, race, snapshots, standby
+from sandbox.control.routes import agent, auth, failover, hibernation, instances, metrics, race, snapshots, standby
 from sandbox.control.services import Services
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -50,6 +50,8 @@ def build(state: StateDir) -> FastAPI:
     api.include_router(snapshots.of_instance(services))
     api.include_router(snapshots.router(services))
     api.include_router(agent.router(services))
+    api.include_router(failover.router(services))
+    api.include_router(failover.settings_router(services))
     api.include_router(standby.router(services))
     api.include_router(metrics.router(services))
     app.include_router(api, prefix="/api/v1")

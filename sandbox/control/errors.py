@@ -12,20 +12,24 @@ from starlette.exceptions import HTTPException
 
 
 class ApiError(Exception):
-    """A refusal or a failure in words for people, with the HTTP status that says the same to programs."""
+    """A refusal or a failure in words for people, with the HTTP status that says the same to programs.
 
-    def __init__(self, status: int, message: str) -> None:
+    `more`: what programs read besides, such as the id of what is in the way.
+    """
+
+    def __init__(self, status: int, message: str, **more: str) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.more = more
 
 
 def not_found(instance_id: int) -> ApiError:
     return ApiError(404, f"Instance {instance_id} not found")
 
 
-def envelope(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": message, "detail": message}, status)
+def envelope(status: int, message: str, **more: str) -> JSONResponse:
+    return JSONResponse({"error": message, "detail": message, **more}, status)
 
 
 def install(app: FastAPI) -> None:
@@ -33,7 +37,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def refused(_: Request, error: ApiError) -> JSONResponse:
-        return envelope(error.status, error.message)
+        return envelope(error.status, error.message, **error.more)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -12,8 +12,11 @@ from sandbox.control.errors import ApiError
 from sandbox.control.market_client import MarketInstance
 from sandbox.records import Records
 
-Status = Literal["running", "idle", "hibernating", "hibernated", "failed", "waking", "woken"]
-BUSY: tuple[Status, ...] = ("hibernating", "waking")
+# `lost`: it is gone, and its failover has brought no new machine (yet).
+Status = Literal[
+    "running", "idle", "hibernating", "hibernated", "failed", "waking", "woken", "failing_over", "lost", "migrating"
+]
+BUSY: tuple[Status, ...] = ("hibernating", "waking", "failing_over", "migrating")
 UNSEEN_AFTER = 3.0  # heartbeats that may be missing before the time between two of them counts as unseen
 LONGEST_RETRY = 3600.0  # seconds after which a failed hibernation is tried again at the latest
 FIRST_RETRY = 60.0
@@ -183,7 +186,8 @@ class Fleet:
     def refuse_while_busy(self, instance_id: int) -> None:
         machine = self.get(instance_id)
         if machine is not None and machine.status in BUSY:
-            raise ApiError(409, f"Instance {instance_id} is {machine.status}: wait until that has ended")
+            doing = machine.status.replace("_", " ")
+            raise ApiError(409, f"Instance {instance_id} is {doing}: wait until that has ended")
 
     def silent(self, interval: float) -> list[TrackedMachine]:
         """Machines that should send heartbeats every `interval` seconds, and do not."""

@@ -17,7 +17,6 @@ from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.progress import ProgressOf
 from sandbox.control.standby import Standbys
-from sandbox.control.standby import Standbys
 from sandbox.control.wake import DEFAULT_IMAGE, Wakes
 
 LEAST_BALANCE = 0.10  # USD
@@ -49,6 +48,7 @@ class Instances:
         wakes: Wakes,
         progress_of: ProgressOf,
         standbys: Standbys,
+        failovers: Failovers,
     ) -> None:
         self._market = market
         self._machines = machines
@@ -59,7 +59,6 @@ class Instances:
         self._standbys = standbys
         self._failovers = failovers
         self._progress_of = progress_of
-        self._standbys = standbys
 
     async def create(self, wish: NewInstance) -> dict[str, Any]:
         """Rents an offer. The machine boots in the background: readiness is in `get`."""
@@ -143,11 +142,13 @@ class Instances:
             await self._machines.instance(instance_id)
         await self._failovers.cancel(instance_id)
         await self._hibernations.cancel(instance_id)
-        await self._market.destroy(instance_id)
         if destroy_standby and reason == USER_REQUEST:
-            await self._standbys.remove(instance_id)
-        elif self._standbys.get(instance_id) is not None:
-            await self._standbys.fail_over(instance_id, reason)
+            async with self._standbys.leaving(instance_id):
+                await self._market.destroy(instance_id)
+        else:
+            await self._market.destroy(instance_id)
+            if self._standbys.get(instance_id) is not None:
+                await self._standbys.fail_over(instance_id, reason)
         self._failovers.settings.forget(instance_id)
         self._fleet.remove(instance_id)
 

@@ -87,12 +87,16 @@ class Race(BaseModel):
     seconds: float | None = None
 
     @property
+    def over(self) -> bool:
+        return self.status in OVER
+
+    @property
     def losers(self) -> list[Candidate]:
         return [one for one in self.candidates if one.state in ("lost", "failed")]
 
     @property
     def losers_gone(self) -> bool:
-        return self.status in OVER and all(one.gone for one in self.losers)
+        return self.over and all(one.gone for one in self.losers)
 
     def public(self) -> dict[str, Any]:
         return {
@@ -144,11 +148,11 @@ class Races:
         self._machines = machines
         self._agents = agents
         self._disposals = disposals
-        self._ready_within = ready_within
+        self.ready_within = ready_within
         self._in_hand: set[int] = set()
         self._extra = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cut = [race for race in self._records.all(Race) if race.status not in OVER]
+        self._cut = [race for race in self._records.all(Race) if not race.over]
 
     async def settle(self) -> None:
         """Gives back all that unfinished races of the last run of this process have rented."""
@@ -270,7 +274,7 @@ class Races:
                 self._in_hand.discard(offer.id)
             assert candidate.instance_id is not None  # noqa: S101 - it was rented
             try:
-                instance, machine = await self._machines.wait_ready(candidate.instance_id, self._ready_within)
+                instance, machine = await self._machines.wait_ready(candidate.instance_id, self.ready_within)
             except ApiError as error:
                 await self._give_back(race, candidate, "failed", error.message)
                 continue

@@ -13,7 +13,6 @@ from sandbox.control.detection import Watch
 from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError
 from sandbox.control.failover import Failovers
-from sandbox.control.failover_settings import FailoverSettings
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.history import History
@@ -112,10 +111,8 @@ class Services:
             self.disposals,
             self.standbys,
             [StandbySource(self.standbys, progress_of), SnapshotSource(self.snapshots, self.standbys)],
-            FailoverSettings(self.records),
             self.watch,
             events,
-            times.ready_within,
         )
         self.instances = Instances(
             self.market,
@@ -124,9 +121,9 @@ class Services:
             self.agents,
             self.hibernations,
             self.wakes,
+            progress_of,
             self.standbys,
             self.failovers,
-            progress_of,
         )
         self._background: asyncio.Task[None] | None = None
 

@@ -176,6 +176,15 @@ class Snapshots:
             raise ApiError(404, f"Snapshot {reference} not found")
         return max(found, key=lambda snapshot: snapshot.time)
 
+    async def newest(self, instance_id: int, folder: str) -> RepositorySnapshot | None:
+        """The newest snapshot of a folder of a machine."""
+        found = [
+            snapshot
+            for snapshot in await self._restic.snapshots()
+            if snapshot.tagged("instance") == str(instance_id) and snapshot.paths == [folder]
+        ]
+        return max(found, key=lambda snapshot: snapshot.time, default=None)
+
     async def restore(
         self, snapshot: RepositorySnapshot, machine: Machine, target: str | None, *, verify: bool
     ) -> Restored:

@@ -1,10 +1,10 @@
-"""Two ways in which calls that run at the same time take care of each other."""
+"""Ways in which calls that run at the same time take care of each other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -64,3 +64,24 @@ class SharedLock:
             async with self._changed:
                 self._alone = False
                 self._changed.notify_all()
+
+
+class Listeners(Generic[T]):
+    """Those who want to hear of something for as long as they listen."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[T]] = set()
+
+    def tell(self, item: T) -> None:
+        for queue in self._queues:
+            queue.put_nowait(item)
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Queue[T]]:
+        """What is told from now on."""
+        queue: asyncio.Queue[T] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.discard(queue)

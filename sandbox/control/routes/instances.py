@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
-from sandbox.control.instances import NewInstance
+from sandbox.control.instances import USER_REQUEST, NewInstance
 from sandbox.control.offers import OfferQuery, search
 from sandbox.control.services import Services
 
@@ -51,8 +51,8 @@ def router(services: Services) -> APIRouter:
         return await instances.get(instance_id)
 
     @routes.delete("/instances/{instance_id}")
-    async def delete(instance_id: int) -> dict[str, Any]:
-        await instances.delete(instance_id)
+    async def delete(instance_id: int, destroy_standby: bool = True, reason: str = USER_REQUEST) -> dict[str, Any]:
+        await instances.delete(instance_id, destroy_standby=destroy_standby, reason=reason)
         return {"success": True, "message": f"Instance {instance_id} destroyed"}
 
     @routes.post("/instances/{instance_id}/pause")

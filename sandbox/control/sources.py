@@ -1,0 +1,123 @@
+"""Where a lost machine's workspace comes back from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sandbox.control.errors import ApiError
+from sandbox.control.failover_record import DataSource, Failover
+from sandbox.control.progress import ProgressOf
+from sandbox.control.snapshots import Snapshots
+from sandbox.control.ssh import Machine
+from sandbox.control.standby import Standbys
+
+WORKSPACE = "/workspace"
+
+
+@dataclass(frozen=True)
+class Back:
+    """What is on the new machine and was compared with its source. Bytes: None when the source does not tell."""
+
+    files: int
+    bytes: int | None
+
+
+class Source(Protocol):
+    """One way to have the workspace back. All of it may be repeated: a failover may be resumed in any phase."""
+
+    name: DataSource
+
+    async def readiness(self, instance_id: int) -> str | None:
+        """Why it could not serve a machine that is lost now; None when it could."""
+
+    async def take_over(self, failover: Failover) -> str:
+        """Makes it the truth of the workspace, notes how old that is, and says what serves now.
+
+        Raises:
+            ApiError: it cannot; the message says why.
+        """
+
+    async def restore(self, failover: Failover, machine: Machine) -> Back:
+        """Brings the workspace onto the new machine and compares."""
+
+    async def follow(self, failover: Failover, new_id: int) -> str:
+        """Protects the new machine as the old one was, and says how."""
+
+
+class StandbySource:
+    """The CPU standby: it serves the workspace from the loss until the new machine has it."""
+
+    name: DataSource = "cpu_standby"
+
+    def __init__(self, standbys: Standbys, progress_of: ProgressOf) -> None:
+        self._standbys = standbys
+        self._progress_of = progress_of
+
+    async def readiness(self, instance_id: int) -> str | None:
+        association = self._standbys.get(instance_id)
+        if association is None:
+            return f"instance {instance_id} has no CPU standby"
+        if not association.can_serve:
+            words = f"its CPU standby has not synced yet (state: {association.state})"
+            return f"{words}: {association.sync_error}" if association.sync_error else words
+        return None
+
+    async def take_over(self, failover: Failover) -> str:
+        instance_id = failover.gpu_instance_id
+        await self._standbys.fail_over(instance_id, failover.reason)
+        association = self._standbys.known(instance_id)
+        standby = self._standbys.standby_machine(association)
+        await standby.run("cd /workspace", within=20)  # one that was told before may have gone since
+        if association.synced_from is not None and failover.lost_at is not None:
+            failover.rpo_seconds = round(max(0.0, failover.lost_at - association.synced_from), 3)
+        return f"standby {association.machine_name} serves the workspace as of {failover.rpo_seconds} s before the loss"
+
+    async def restore(self, failover: Failover, machine: Machine) -> Back:
+        association = self._standbys.known(failover.gpu_instance_id)
+        with self._progress_of.begin(machine.instance_id, "restore"):
+            brought = await self._standbys.bring_back(association, machine)
+        return Back(brought.files, brought.bytes)
+
+    async def follow(self, failover: Failover, new_id: int) -> str:
+        if self._standbys.get(new_id) is None:  # else it was done before this process was killed
+            await self._standbys.follow(failover.gpu_instance_id, new_id)
+        return f"standby {self._standbys.known(new_id).machine_name} mirrors instance {new_id}"
+
+
+class SnapshotSource:
+    """The newest snapshot of the machine's workspace."""
+
+    name: DataSource = "snapshot"
+
+    def __init__(self, snapshots: Snapshots, standbys: Standbys) -> None:
+        self._snapshots = snapshots
+        self._standbys = standbys
+
+    async def readiness(self, instance_id: int) -> str | None:
+        if await self._snapshots.newest(instance_id, WORKSPACE) is None:
+            return f"instance {instance_id} has no snapshot of {WORKSPACE}"
+        return None
+
+    async def take_over(self, failover: Failover) -> str:
+        snapshot = await self._snapshots.newest(failover.gpu_instance_id, WORKSPACE)
+        if snapshot is None:
+            raise ApiError(409, f"instance {failover.gpu_instance_id} has no snapshot of {WORKSPACE}")
+        failover.snapshot_id = snapshot.short_id
+        if failover.lost_at is not None:
+            failover.rpo_seconds = round(max(0.0, failover.lost_at - snapshot.time.timestamp()), 3)
+        age = f"taken {failover.rpo_seconds} s before the loss"
+        return f"no machine serves the workspace; snapshot {failover.snapshot_id}, {age}, will be restored"
+
+    async def restore(self, failover: Failover, machine: Machine) -> Back:
+        assert failover.snapshot_id is not None  # noqa: S101 - take_over has chosen it
+        snapshot = await self._snapshots.find(failover.snapshot_id)
+        restored = await self._snapshots.restore(snapshot, machine, WORKSPACE, verify=True)
+        return Back(restored.files_restored, None)
+
+    async def follow(self, failover: Failover, new_id: int) -> str:
+        """A standby that could not serve is left as it is: it may hold what no snapshot has."""
+        association = self._standbys.get(failover.gpu_instance_id)
+        if association is None:
+            return f"instance {new_id} has no standby, as before"
+        return f"instance {new_id} has no standby: {association.machine_name} is kept as it is, for what it may hold"
