@@ -16,7 +16,7 @@ from rekindle.objects import ObjectStore
 from rekindle.restic_repository import Stored
 from rekindle.space import freed
 from rekindle.timeline import table
-from rekindle.transfer import compression_ratio, mbps, uploaded
+from rekindle.transfer import Transfer, Transfers, compression_ratio, uploaded
 from rekindle.wording import counted, number
 
 OWN_CLIENT = "our own client of the bucket"
@@ -156,10 +156,7 @@ class ObjectStoreLibrary:
         Raises:
             AssertionError: nothing was uploaded, so that there is no speed (`UNKNOWN:`).
         """
-        seconds, size = report.current().seconds_of(step), uploaded(stored, packs_before)
-        speed = mbps(size, seconds)
-        tell(f"UPLOAD: {speed:.0f} Mbps ({number(size)} bytes in {seconds:.1f} s)")
-        report.current().metrics |= {"upload_mbps": round(speed, 3), "upload_bytes": size}
+        _record(Transfer("upload", uploaded(stored, packs_before), report.current().seconds_of(step)))
 
     @keyword
     def record_download_speed(self, stored: Stored, step: str) -> None:
@@ -169,10 +166,7 @@ class ObjectStoreLibrary:
             stored: what [Snapshot Should Be Whole In Bucket] found.
             step: its name as in the report's timings, without the unit: `restore`.
         """
-        seconds = report.current().seconds_of(step)
-        speed = mbps(stored.bytes, seconds)
-        tell(f"DOWNLOAD: {speed:.0f} Mbps ({number(stored.bytes)} bytes in {seconds:.1f} s)")
-        report.current().metrics |= {"download_mbps": round(speed, 3), "download_bytes": stored.bytes}
+        _record(Transfer("download", stored.bytes, report.current().seconds_of(step)))
 
     @keyword
     def record_compression_ratio(self, stored: Stored, manifest: Manifest) -> None:
@@ -204,6 +198,12 @@ class ObjectStoreLibrary:
         current = report.current()
         current.metrics["space_freed_bytes"] = space.bytes
         current.add_check("space of the snapshot is freed", OWN_CLIENT, packs=len(stored.packs))
+
+
+def _record(transfer: Transfer) -> None:
+    direction = transfer.direction.upper()
+    tell(f"{direction}: {transfer.mbps:.0f} Mbps ({number(transfer.bytes)} bytes in {transfer.seconds:.1f} s)")
+    Transfers.of(report.current()).rows.append(transfer)
 
 
 def _tell_audit(audit: AuditResult) -> None:

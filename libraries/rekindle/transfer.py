@@ -2,10 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Literal
 
 from rekindle.errors import Unknown
+from rekindle.report import Json, Report
 from rekindle.restic_repository import Stored
+from rekindle.timeline import table
+from rekindle.wording import number
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes that travelled between the bucket and a machine, and the seconds that this took.
+
+    Raises:
+        Unknown: no bytes or no time, so that there is no speed.
+    """
+
+    direction: Literal["upload", "download"]
+    bytes: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.bytes <= 0 or self.seconds <= 0:
+            raise Unknown(f"The {self.direction} of {self.bytes} bytes in {self.seconds:g} s has no speed.")
+
+    @property
+    def mbps(self) -> float:
+        """Megabits (10⁶) a second."""
+        return self.bytes * 8 / self.seconds / 1e6
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.mbps:.0f} Mbps"
+
+
+@dataclass
+class Transfers:
+    """The transfers of one test, as a section of its report."""
+
+    rows: list[Transfer] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, report: Report) -> Transfers:
+        """Those of a report, where they can be added to."""
+        for section in report.sections:
+            if isinstance(section, cls):
+                return section
+        report.sections.append(new := cls())
+        return new
+
+    def document(self) -> dict[str, Json]:
+        return {}
+
+    def metrics(self) -> dict[str, Json]:
+        """`upload_mbps`, `upload_bytes`, `download_mbps`, `download_bytes`."""
+        speeds: dict[str, Json] = {f"{row.direction}_mbps": round(row.mbps, 3) for row in self.rows}
+        return speeds | {f"{row.direction}_bytes": row.bytes for row in self.rows}
+
+    def headline(self) -> list[str]:
+        return [str(row) for row in self.rows]
+
+    def lines(self) -> list[str]:
+        return []
+
+    def html(self) -> Iterator[str]:
+        """A table."""
+        yield table(
+            ("transfer", "bytes", "seconds", "Mbps"),
+            ((row.direction, number(row.bytes), f"{row.seconds:.2f}", f"{row.mbps:.1f}") for row in self.rows),
+        )
 
 
 def uploaded(stored: Stored, before: AbstractSet[str]) -> int:
@@ -20,17 +88,6 @@ def uploaded(stored: Stored, before: AbstractSet[str]) -> int:
             f"The upload has no speed: all {len(stored.packs)} packs that the snapshot needs were in the bucket before."
         )
     return size
-
-
-def mbps(size: int, seconds: float) -> float:
-    """Megabits (10⁶) a second.
-
-    Raises:
-        Unknown: no bytes or no time, so that there is no speed.
-    """
-    if size <= 0 or seconds <= 0:
-        raise Unknown(f"{size} bytes in {seconds:g} s have no speed.")
-    return size * 8 / seconds / 1e6
 
 
 def compression_ratio(original: int, stored: Stored) -> float:

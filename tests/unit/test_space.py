@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from rekindle.errors import Mismatch, Unknown
+from rekindle.report import Report
 from rekindle.restic_repository import ResticRepository, Stored
 from rekindle.space import Freed, freed
-from rekindle.transfer import compression_ratio, mbps, uploaded
+from rekindle.transfer import Transfer, Transfers, compression_ratio, uploaded
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_restic import PASSWORD, LocalRestic
 
@@ -103,10 +104,26 @@ def test_an_upload_of_nothing_has_no_speed(world: World) -> None:
 
 
 def test_speed_is_in_millions_of_bits_a_second() -> None:
-    assert mbps(1_000_000, 2.0) == 4.0
+    assert Transfer("upload", 1_000_000, 2.0).mbps == 4.0
     for size, seconds in ((0, 1.0), (1, 0.0)):
-        with pytest.raises(Unknown, match="have no speed"):
-            mbps(size, seconds)
+        with pytest.raises(Unknown, match=rf"^UNKNOWN: The download of {size} bytes in {seconds:g} s has no speed\.$"):
+            Transfer("download", size, seconds)
+
+
+def test_a_report_shows_its_transfers() -> None:
+    report = Report("test")
+    Transfers.of(report).rows.append(Transfer("upload", 1_000_000, 2.0))
+    Transfers.of(report).rows.append(Transfer("download", 3_000_000, 1.0))
+    document = report.document(passed=True, error=None)
+    assert document["metrics"] == {
+        "upload_mbps": 4.0,
+        "download_mbps": 24.0,
+        "upload_bytes": 1_000_000,
+        "download_bytes": 3_000_000,
+    }
+    assert "upload 4 Mbps, download 24 Mbps" in report.headline()
+    (section,) = report.sections
+    assert ">24.0<" in "".join(section.html())
 
 
 def test_a_ratio_above_one_means_that_bytes_were_saved() -> None:
