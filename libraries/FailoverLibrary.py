@@ -66,8 +66,8 @@ class FailoverLibrary:
                 tell(f"── Cycle {number} of {cycles}: ✗ failed{cycle.place} after {cycle.seconds:.1f} s: {cycle.error}")
                 if trouble or machine.gone or after_failed_cycle == "stop":
                     break
-            except BaseException:
-                failovers.cycles.append(attempt.ended("It was cut off."))
+            except BaseException as cut:
+                failovers.cycles.append(attempt.ended(str(cut) or "It was cut off."))
                 raise
             else:
                 failovers.cycles.append(cycle := attempt.ended(None))
