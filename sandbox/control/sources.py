@@ -65,16 +65,16 @@ class StandbySource:
 
     async def take_over(self, failover: Failover) -> str:
         instance_id = failover.gpu_instance_id
-        await self._standbys.fail_over(instance_id, failover.reason)
         association = self._standbys.known(instance_id)
-        standby = self._standbys.standby_machine(association)
-        await standby.run("cd /workspace", within=20)  # one that was told before may have gone since
+        await self._standbys.until_it_answers(association)  # it may be coming up again just now, as this process is
+        await self._standbys.fail_over(instance_id, failover.reason)
         if association.synced_from is not None and failover.lost_at is not None:
             failover.rpo_seconds = round(max(0.0, failover.lost_at - association.synced_from), 3)
         return f"standby {association.machine_name} serves the workspace as of {failover.rpo_seconds} s before the loss"
 
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         association = self._standbys.known(failover.gpu_instance_id)
+        await self._standbys.until_it_answers(association)
         with self._progress_of.begin(machine.instance_id, "restore"):
             brought = await self._standbys.bring_back(association, machine)
         return Back(brought.files, brought.bytes)

@@ -416,7 +416,7 @@ class Standbys:
             cpu = await _to_the_end(self._order(association))
             association.machine_id, association.hourly_usd = cpu.id, cpu.hourly_usd
             self._save(association)
-            await self._until_it_answers(association)
+            await self.until_it_answers(association)
             await sync.mark(await self._gpu(association), association.token)
         except ApiError as error:
             await self._give_up(association, error.message)
@@ -439,7 +439,7 @@ class Standbys:
                 association.machine_name = f"{stem}-{int(epoch) + 1}"
                 self._save(association)
 
-    async def _until_it_answers(self, association: Association) -> None:
+    async def until_it_answers(self, association: Association) -> None:
         """Waits until the CPU machine runs and answers SSH."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
