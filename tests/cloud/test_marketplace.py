@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -380,6 +381,80 @@ def test_a_machine_that_is_killed_is_noticed_and_can_be_started_again(market: Ma
     assert market.ssh(machine, "cat /workspace/x").stdout == "kept\n"
 
 
+def preempt(market: MarketUnderTest, machine: int) -> httpx2.Response:
+    return market.admin.post(f"/_sandbox/instances/{machine}/preempt")
+
+
+def test_a_machine_that_is_taken_away(market: MarketUnderTest) -> None:
+    machine = market.rent()
+    row = market.until(machine)
+    key = host_key(row["ssh_port"])
+    market.ssh(machine, "echo lost >/workspace/x")
+    assert preempt(market, machine).json() == {"success": True}
+    row = market.there(machine)
+    assert (row["intended_status"], row["cur_state"], row["actual_status"]) == ("stopped", "stopped", "exited")
+    assert "Interrupted" in row["status_msg"]
+    assert row["ports"] == {}
+    assert market.ssh(machine, "true").returncode == 255
+    assert processes_about(market.state.machines / str(machine)) == []
+    assert not (market.state.machines / str(machine)).exists()
+    assert {charge["type"]: charge["end"] is None for charge in market.charges(machine)} == {"gpu": False, "disk": True}
+    assert preempt(market, machine).is_success
+    market.change(machine, state="running")
+    row = market.until(machine)
+    assert host_key(row["ssh_port"]) != key
+    assert market.ssh(machine, "ls /workspace").stdout == ""
+    market.change(machine, state="stopped")
+    assert "the disk is kept" in market.there(machine)["status_msg"]
+    preempt(market, machine)
+    market.destroy(machine)
+    assert all(charge["end"] for charge in market.charges(machine))
+    assert "not found" in said(preempt(market, machine), 404)
+    assert market.http.post(f"/_sandbox/instances/{machine}/preempt").status_code == 401
+
+
+def test_a_machine_is_taken_away_in_the_middle_of_a_boot(market: MarketUnderTest) -> None:
+    for _ in range(5):
+        machine = market.rent()
+        preempt(market, machine)
+        assert market.there(machine)["actual_status"] == "exited"
+        assert processes_about(market.state.machines / str(machine)) == []
+        assert not (market.state.machines / str(machine)).exists()
+
+
+@pytest.mark.parametrize("event", ["machine.created", "machine.running", "machine.preempted", "machine.destroyed"])
+def test_a_subscriber_takes_a_machine_away(market: MarketUnderTest, event: str) -> None:
+    answers: list[int] = []
+
+    class Subscriber(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if not answers:
+                answers.append(0)
+                answers[0] = preempt(market, heard["data"]["instance_id"]).status_code
+            with suppress(OSError):  # with the machine's life the market has ended this call
+                self.send_response(204)
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Subscriber) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        subscription = {"event": event, "url": f"http://127.0.0.1:{server.server_port}/"}
+        assert market.admin.post("/_sandbox/subscriptions", json=subscription).is_success
+        machine = market.rent()
+        if event == "machine.preempted":
+            preempt(market, machine)
+        if event == "machine.destroyed":
+            market.destroy(machine)
+        else:
+            assert "Interrupted" in market.until(machine, "exited")["status_msg"]
+        wait_until("the answer", lambda: answers, lambda seen: seen[:1] not in ([], [0]), timeout=PATIENCE)
+        server.shutdown()
+    assert answers == [404 if event == "machine.destroyed" else 200]
+
+
 def test_a_machine_that_cannot_boot_says_why(market: MarketUnderTest) -> None:
     machine = market.rent()
     market.until(machine)
@@ -494,6 +569,21 @@ def test_a_market_that_ends_comes_back_with_everything(own: MarketUnderTest, how
     own.until(stopped)
     assert own.ssh(stopped, "cat /workspace/x").stdout == f"{stopped}\n"
     assert own.rent() == stopped + 1
+
+
+def test_a_machine_that_was_taken_away_stays_so(own: MarketUnderTest) -> None:
+    own.start()
+    machine = own.rent()
+    own.until(machine)
+    preempt(own, machine)
+    own.end(signal.SIGKILL)
+    disk = own.state.machines / str(machine)
+    disk.mkdir()  # as if the market had been killed before the disk was wiped
+    own.start()
+    row = own.there(machine)
+    assert (row["intended_status"], row["actual_status"]) == ("stopped", "exited")
+    assert "Interrupted" in row["status_msg"]
+    assert not disk.exists()
 
 
 def test_a_destruction_that_was_cut_short_is_finished_at_the_next_start(own: MarketUnderTest) -> None:

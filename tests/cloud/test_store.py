@@ -7,7 +7,7 @@ import re
 import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sandbox.parts import Part, Running, parts_of
 from sandbox.ports import PortPicker
 from sandbox.state import CloudConfig, Ports, Secrets, StateDir
 from sandbox.store import seaweed
+from sandbox.store.bucket import StoreRefused, Trouble, set_trouble, trouble
 
 DEADLINE = 30.0
 
@@ -45,13 +46,14 @@ class Store:
         self.running = Running(self.part)
         wait_until_ready(self.part, self.running)
 
-    def client(self, key_id: str, key: str) -> S3Client:
+    def client(self, key_id: str, key: str, attempts: int = 5) -> S3Client:
         return boto3.client(
             "s3",
             endpoint_url=self.config.store_url,
             region_name="us-east-1",
             aws_access_key_id=key_id,
             aws_secret_access_key=key,
+            config=Config(retries={"total_max_attempts": attempts}),
         )
 
     @property
@@ -148,6 +150,61 @@ def test_a_wrong_secret_an_unknown_key_and_nobody_are_refused(store: Store) -> N
         with pytest.raises(ClientError) as error:
             client.list_objects_v2(Bucket=bucket)
         assert refusal(error) == code
+
+
+def mended(store: Store) -> None:
+    set_trouble(store.state, store.config, store.secrets, None)
+
+
+@pytest.fixture
+def broken(store: Store) -> Iterator[Callable[[Trouble], None]]:
+    yield lambda wanted: set_trouble(store.state, store.config, store.secrets, wanted)
+    mended(store)
+
+
+@pytest.mark.parametrize(("wanted", "code"), [("read-only", "AccessDenied"), ("full", "InternalError")])
+def test_a_bucket_that_takes_nothing_more(
+    store: Store, broken: Callable[[Trouble], None], wanted: Trouble, code: str
+) -> None:
+    name = store.secrets.b2_bucket
+    store.b2.put_object(Bucket=name, Key="kept", Body=b"kept bytes")
+    broken(wanted)
+    assert trouble(store.state) == wanted
+    b2 = store.client(store.secrets.b2_key_id, store.secrets.b2_application_key, attempts=1)
+    with pytest.raises(ClientError) as writing:
+        b2.put_object(Bucket=name, Key="new", Body=b"new bytes")
+    with pytest.raises(ClientError) as large:
+        b2.create_multipart_upload(Bucket=name, Key="large")
+    assert {refusal(writing), refusal(large)} == {code}
+    assert b2.get_object(Bucket=name, Key="kept")["Body"].read() == b"kept bytes"
+    assert [found["Key"] for found in b2.list_objects_v2(Bucket=name)["Contents"]] == ["kept"]
+    store.r2.put_object(Bucket=store.secrets.r2_bucket, Key="other", Body=b"")
+    store.r2.delete_object(Bucket=store.secrets.r2_bucket, Key="other")
+    if wanted == "read-only":
+        with pytest.raises(ClientError) as deleting:
+            b2.delete_object(Bucket=name, Key="kept")
+        assert refusal(deleting) == code
+    mended(store)
+    assert trouble(store.state) is None
+    b2.put_object(Bucket=name, Key="new", Body=b"new bytes")
+    b2.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "kept"}, {"Key": "new"}]})
+
+
+def test_there_is_room_for_deleting_in_a_full_bucket(store: Store, broken: Callable[[Trouble], None]) -> None:
+    store.b2.put_object(Bucket=store.secrets.b2_bucket, Key="kept", Body=b"kept bytes")
+    broken("read-only")
+    broken("full")
+    store.b2.delete_object(Bucket=store.secrets.b2_bucket, Key="kept")
+    assert store.b2.list_objects_v2(Bucket=store.secrets.b2_bucket)["KeyCount"] == 0
+
+
+def test_a_store_that_does_not_obey_is_told(store: Store) -> None:
+    wrong = store.secrets.model_copy(update={"store_admin_key": "wrong"})
+    try:
+        with pytest.raises(StoreRefused, match=r"(?s)HTTP 403 to PUT of the bucket's policy: .*SignatureDoesNot"):
+            set_trouble(store.state, store.config, wrong, "read-only")
+    finally:
+        mended(store)
 
 
 def test_the_readiness_check_tells_why_not(store: Store) -> None:

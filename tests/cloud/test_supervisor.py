@@ -238,6 +238,81 @@ def test_clouds_that_start_at_the_same_moment_get_ports_of_their_own(tmp_path: P
             cloud.run("down")
 
 
+# ── one part alone ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_store_is_stopped_and_started_while_the_rest_runs_on(own_cloud: CloudUnderTest) -> None:
+    own_cloud.up()
+    before = running(own_cloud)
+    done = own_cloud.run("stop", "store")
+    assert (done.returncode, done.stdout) == (0, "The store was stopped; the rest of the cloud runs on.\n")
+    assert not before.parts["store"].is_alive()
+    status = own_cloud.run("status")
+    assert status.returncode == 1
+    again = f"python -m sandbox start --state-dir {own_cloud.state_dir} store"
+    assert re.search(rf"^  store .* is stopped; start it: {again}$", status.stdout, re.MULTILINE), status.stdout
+    assert len(re.findall(r" answers$", status.stdout, re.MULTILINE)) == 2
+    assert "was stopped already" in own_cloud.run("stop", "store").stdout
+    for state in ("full", "usable"):
+        refused = own_cloud.run("bucket", state)
+        assert (refused.returncode, refused.stderr) == (1, f"The store is stopped. Start it: {again}\n")
+    assert own_cloud.run("start", "store").stdout == "The store runs again.\n"
+    assert own_cloud.run("start", "store").stdout == "The store ran already.\n"
+    assert own_cloud.run("status").returncode == 0
+    after = running(own_cloud)
+    assert after.parts.pop("store") != before.parts.pop("store")
+    assert after == before
+
+
+def test_machines_come_back_with_the_marketplace(own_cloud: CloudUnderTest) -> None:
+    own_cloud.up()
+    machine = rent(own_cloud)
+    on_machine(own_cloud, machine, "echo kept >/workspace/file")
+    own_cloud.run("stop", "marketplace")
+    assert "Machines and bill: unknown" in own_cloud.run("status").stdout
+    own_cloud.run("start", "marketplace")
+    machine = running_machine(own_cloud, machine["id"])
+    assert on_machine(own_cloud, machine, "cat /workspace/file") == "kept\n"
+
+
+def test_up_ends_an_outage_and_mends_the_bucket(own_cloud: CloudUnderTest) -> None:
+    own_cloud.up()
+    assert own_cloud.run("bucket", "read-only").stdout == "The bucket dumontcloud-snapshots is read-only.\n"
+    assert "The bucket dumontcloud-snapshots is read-only. Mend it:" in own_cloud.run("status").stdout
+    own_cloud.run("stop", "store")
+    own_cloud.up()
+    status = own_cloud.run("status")
+    assert status.returncode == 0
+    assert "read-only" not in status.stdout
+    own_cloud.run("bucket", "full")
+    own_cloud.run("stop", "control")
+    own_cloud.down()
+    own_cloud.up()
+    status = own_cloud.run("status")
+    assert status.returncode == 0
+    assert "full" not in status.stdout
+
+
+@pytest.mark.parametrize("arguments", [("stop", "store"), ("start", "store"), ("bucket", "full")])
+def test_a_cloud_that_is_down_cannot_be_broken(tmp_path: Path, arguments: tuple[str, str]) -> None:
+    done = CloudUnderTest(tmp_path / "cloud").run(*arguments)
+    assert done.returncode == 1
+    assert "is not up. Start it: python -m sandbox up" in done.stderr
+
+
+def test_a_part_that_does_not_start_again_takes_the_cloud_down(own_cloud: CloudUnderTest) -> None:
+    own_cloud.up()
+    own_cloud.run("stop", "control")
+    state = StateDir(own_cloud.state_dir)
+    state.control_db.unlink()
+    state.control_db.mkdir()
+    done = own_cloud.run("start", "control")
+    assert done.returncode == 1
+    assert "The control has died (exit code 1)" in done.stderr
+    assert "control.log" in done.stderr
+    assert own_cloud.run("status").returncode == 1
+
+
 # ── breaking ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

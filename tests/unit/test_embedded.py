@@ -295,3 +295,63 @@ def test_mending_calls_off_what_was_to_be_killed(
     due.set()
     wait_until("the watch to end", threading.active_count, lambda count: count <= before, timeout=10)
     assert part.poll() is None
+
+
+def test_mending_starts_what_was_stopped_and_makes_the_bucket_usable(
+    command_line: CommandLine, control_api: ControlApi
+) -> None:
+    command_line.stands_at(DUMONT_API_URL=control_api.url, VAST_URL=control_api.url)
+    cloud = EmbeddedCloud()
+    cloud.up()
+    before = len(command_line.calls())
+    cloud.stop_part("store")
+    cloud.stop_part("control")
+    cloud.start_part("control")
+    cloud.break_bucket("full")
+    for _ in range(2):  # the second finds nothing to mend
+        cloud.mend()
+    assert command_line.calls()[before:] == [
+        ["stop", "store"],
+        ["stop", "control"],
+        ["start", "control"],
+        ["bucket", "full"],
+        ["start", "store"],
+        ["bucket", "usable"],
+    ]
+
+
+@pytest.mark.parametrize(("back_after", "expected"), [(0.01, ["stop", "start"]), (None, ["stop"])])
+def test_a_part_is_stopped_when_it_is_due(
+    command_line: CommandLine, back_after: float | None, expected: list[str]
+) -> None:
+    looks = iter([False, True])
+    before = threading.active_count()
+    EmbeddedCloud().stop_part_when("store", lambda: next(looks), back_after)
+    wait_until("the watch to end", threading.active_count, lambda count: count <= before, timeout=10)
+    assert command_line.calls() == [[verb, "store"] for verb in expected]
+
+
+def test_mending_ends_an_outage_that_is_under_way(command_line: CommandLine, control_api: ControlApi) -> None:
+    command_line.stands_at(DUMONT_API_URL=control_api.url, VAST_URL=control_api.url)
+    cloud = EmbeddedCloud()
+    cloud.up()
+    before = len(command_line.calls())
+    cloud.stop_part_when("store", lambda: True, back_after=3600)
+    wait_until("the outage", lambda: len(command_line.calls()), lambda count: count > before, timeout=10)
+    cloud.mend()
+    assert command_line.calls()[before:] == [["stop", "store"], ["start", "store"]]
+
+
+def test_a_machine_is_taken_away(command_line: CommandLine, control_api: ControlApi) -> None:
+    command_line.stands_at(VAST_URL=control_api.url)
+    cloud = EmbeddedCloud()
+    cloud.up()
+    cloud.preempt(7)
+    before = threading.active_count()
+    looks = iter([False, True])
+    cloud.preempt_when(8, lambda: next(looks))
+    wait_until("the watch to end", threading.active_count, lambda count: count <= before, timeout=10)
+    assert control_api.asked == [
+        ("POST", "/_sandbox/instances/7/preempt", None),
+        ("POST", "/_sandbox/instances/8/preempt", None),
+    ]
