@@ -4,45 +4,46 @@ import { get } from "./api.js";
 import { PHASES, REASONS, SOURCES, isOver, label } from "./phases.js";
 import { byTestId, bytes, copyOf, count, fillFacts, seconds, setAlert, setNumber, setText } from "./view.js";
 
+const RETRY = 1000; // ms
 const panels = new Map(); // failover id -> panel
 let whenOver = () => {};
 
-/** Says what to do when a failover is over: its event is given. */
-export function onFailoverOver(work) {
-  whenOver = work;
-}
-
-/** Opens the panel of a failover that has begun, and follows it. Does nothing when it is open already. */
-export function followFailover(failoverId, { focus = false } = {}) {
-  if (panels.has(failoverId)) return;
-  const panel = open(failoverId);
-  if (focus) panel.querySelector("h2").focus();
-  const source = new EventSource(`/api/v1/standby/failover/events?failover_id=${encodeURIComponent(failoverId)}`);
-  const shown = (event) => {
-    show(panel, event);
-    if (isOver(event)) {
-      source.close();
-      whenOver(event);
-    }
-  };
-  source.addEventListener("phase", (message) => shown(JSON.parse(message.data)));
-  source.addEventListener("error", async () => {
-    // The browser connects again by itself, unless the server refused. What is true is asked for meanwhile.
-    try {
-      shown(await get(`/standby/failover/status/${encodeURIComponent(failoverId)}`));
-      if (source.readyState === EventSource.CLOSED && panels.has(failoverId) && panel.dataset.over !== "true") {
-        setAlert(byTestId("failover-error", panel), "O andamento deixou de chegar. Recarregue a página.");
-      }
-    } catch (error) {
-      setAlert(byTestId("failover-error", panel), `O andamento não pôde ser lido: ${error.message}`);
-    }
+/** Listens to all failovers, and opens a panel for each; `over` is given the event of each that has ended. */
+export function listenToFailovers(over) {
+  whenOver = over;
+  const source = new EventSource("/api/v1/standby/failover/events");
+  source.addEventListener("phase", (message) => take(JSON.parse(message.data)));
+  source.addEventListener("error", () => {
+    // The browser connects again by itself, unless it was refused. What has happened meanwhile is asked for.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => listenToFailovers(over), RETRY);
+    for (const [id, panel] of panels) if (panel.dataset.over !== "true") ask(id);
   });
-  byTestId("panel-close", panel).addEventListener("click", () => source.close());
 }
 
-/** Shows a failover that is over already. */
-export function showPastFailover(event) {
-  if (!panels.has(event.failover_id)) show(open(event.failover_id), event);
+/** Opens the panel of a failover that was ordered here. */
+export async function followFailover(failoverId) {
+  if (!panels.has(failoverId)) open(failoverId);
+  panels.get(failoverId).querySelector("h2").focus();
+  await ask(failoverId);
+}
+
+async function ask(failoverId) {
+  try {
+    take(await get(`/standby/failover/status/${encodeURIComponent(failoverId)}`));
+  } catch (error) {
+    const alert = byTestId("failover-error", panels.get(failoverId));
+    setAlert(alert, `O andamento não pôde ser lido: ${error.message}`);
+  }
+}
+
+function take(event) {
+  if (!panels.has(event.failover_id)) open(event.failover_id);
+  const panel = panels.get(event.failover_id);
+  const shown = Number(panel.dataset.phases ?? 0);
+  if (panel.dataset.over === "true" || event.phases.length < shown) return; // an answer that newer news have overtaken
+  panel.dataset.phases = event.phases.length;
+  show(panel, event);
+  if (isOver(event)) whenOver(event);
 }
 
 function open(failoverId) {
@@ -76,7 +77,8 @@ function show(panel, event) {
   for (const item of panel.querySelectorAll("ol li")) showPhase(item, event);
   const failed = event.phase === "failed";
   const title = failed ? "Failover Falhou" : isOver(event) ? "Failover Concluído" : "Failover em Progresso";
-  setText(panel.querySelector("h2"), `${title}: máquina ${event.gpu_instance_id}`);
+  const machine = [event.label, event.gpu_instance_id].filter(Boolean).join(" · ");
+  setText(panel.querySelector("h2"), `${title}: ${machine}`);
   setText(byTestId("failover-message", panel), words(event));
   setAlert(byTestId("failover-error", panel), failed ? `Em ${label(event.failed_phase)}: ${event.error}` : null);
   fillFacts(byTestId("failover-result", panel), facts(event));

@@ -2,7 +2,7 @@
 
 import "./frame.js";
 import { call, get, post } from "./api.js";
-import { followFailover, onFailoverOver, showPastFailover } from "./failover.js";
+import { followFailover, listenToFailovers } from "./failover.js";
 import { migrate } from "./migrate.js";
 import { restoreOnto } from "./restore.js";
 import { watchSnapshot } from "./snapshots.js";
@@ -23,6 +23,9 @@ const STATES = {
   error: ["Erro", "bad"],
 };
 const JOBS = {
+  failing_over: ["Failover", "busy"],
+  lost: ["Perdida", "bad"],
+  migrating: ["Migrando", "busy"],
   hibernating: ["Hibernando", "busy"],
   hibernated: ["Hibernada", "off"],
   deleted: ["Hibernada", "off"],
@@ -37,32 +40,36 @@ const STANDBY = {
   error: ["Erro", "bad"],
   disabled: ["Desligado", "off"],
 };
+const ASLEEP = ["hibernating", "hibernated", "deleted", "waking"]; // shown although the market has no such machine
 const ACTIVITIES = { snapshot: "Criando snapshot", restore: "Restaurando" };
 
 const cards = new Map(); // instance id -> card
-const machines = new Map(); // instance id -> { row, agent, standby, failover }
-const ended = new Set(); // machines that were destroyed or hibernated from this page
+const machines = new Map(); // instance id -> { row, agent, standby, standbyKnown }
 
 const look = keepDoing(async () => {
-  const [listed, agents, standbys, failovers] = await Promise.allSettled([
+  const [listed, agents, standbys] = await Promise.allSettled([
     get("/instances"),
     get("/agent/instances"),
     get("/standby/associations"),
-    get("/standby/failover/active"),
   ]);
-  const failed = [listed, agents, standbys, failovers].filter((one) => one.status === "rejected");
+  const failed = [listed, agents, standbys].filter((one) => one.status === "rejected");
   const reasons = [...new Set(failed.map((one) => one.reason.message))].join(" ");
   setAlert(byTestId("machines-error"), reasons && `O que se vê aqui pode não ser atual: ${reasons}`);
-  for (const event of failovers.value?.failovers ?? []) followFailover(event.failover_id);
   if (listed.status === "rejected" || agents.status === "rejected") return; // the last known machines stay
-  const seen = gather(listed.value.instances, agents.value, standbys.value, failovers.value);
+  const seen = gather(listed.value.instances, agents.value, standbys.value);
   for (const id of [...machines.keys()].filter((one) => !seen.has(one))) remove(id);
   for (const [id, machine] of seen) show(id, machine);
   const many = seen.size === 1 ? "1 máquina" : `${seen.size} máquinas`;
   setText(byTestId("machines-status"), seen.size ? many : "Nenhuma máquina");
 }, LOOK_EVERY);
 
-onFailoverOver(look);
+listenToFailovers((event) => {
+  // Who looked at the old machine looks at the one in its place.
+  if (event.success && event.new_instance_id && idInAddress() === event.gpu_instance_id) {
+    history.replaceState(null, "", `#${event.new_instance_id}`);
+  }
+  look();
+});
 window.addEventListener("hashchange", () => openDetails(idInAddress()));
 byTestId("restore-onto-new").addEventListener("click", async (event) => {
   await busy(event.target, () => restoreOnto(null));
@@ -70,23 +77,18 @@ byTestId("restore-onto-new").addEventListener("click", async (event) => {
 });
 
 /** All machines, newest first: those that the market has, and those that sleep in a snapshot. */
-function gather(rows, agents, standbys, failovers) {
+function gather(rows, agents, standbys) {
   const found = new Map();
-  const by = (list, key) => new Map((list ?? []).map((one) => [Number(one[key]), one]));
-  const agentOf = by(agents, "instance_id");
-  const failoverOf = by(failovers?.failovers, "gpu_instance_id");
+  const agentOf = new Map(agents.map((one) => [Number(one.instance_id), one]));
   const add = (id, row) =>
     found.set(id, {
       row,
       agent: agentOf.get(id) ?? null,
       standby: standbys ? (standbys.associations[id] ?? null) : (machines.get(id)?.standby ?? null),
       standbyKnown: Boolean(standbys),
-      failover: failoverOf.get(id) ?? null,
     });
   for (const row of rows) add(row.id, row);
-  for (const [id, agent] of agentOf) {
-    if (!found.has(id) && agent.status in JOBS) add(id, null);
-  }
+  for (const [id, agent] of agentOf) if (!found.has(id) && ASLEEP.includes(agent.status)) add(id, null);
   return new Map([...found].sort(([one], [other]) => other - one));
 }
 
@@ -96,20 +98,10 @@ function show(id, machine) {
   update(cards.get(id), id, machine);
 }
 
-async function remove(id) {
-  const { standby } = machines.get(id);
+function remove(id) {
   machines.delete(id);
   cards.get(id).remove();
   cards.delete(id);
-  if (ended.has(id) || !standby) return;
-  // It was protected and nobody here ended it: perhaps it failed over between two looks.
-  try {
-    const { history } = await get("/standby/failover/report?days=1");
-    const event = history.find((one) => Number(one.gpu_instance_id) === id);
-    if (event) showPastFailover(event);
-  } catch (error) {
-    complain(`A máquina ${id} sumiu, e o relatório de failover não pôde ser lido: ${error.message}`);
-  }
 }
 
 function create(id) {
@@ -150,12 +142,12 @@ function openDetails(id) {
   }
 }
 
-function update(card, id, { row, agent, standby, standbyKnown, failover }) {
+function update(card, id, { row, agent, standby, standbyKnown }) {
   const label = row?.label ?? agent?.label;
-  const [state, kind] = stateOf(row, agent, failover);
+  const [state, kind] = stateOf(row, agent);
   setText(byTestId("open-details", card), label || `Máquina ${id}`);
   showBadge(byTestId("machine-status", card), state, kind);
-  card.dataset.state = failover ? "failover" : (row?.actual_status ?? agent?.status);
+  card.dataset.state = row?.failover ? "failover" : (row?.actual_status ?? agent?.status);
   setText(byTestId("machine-gpu", card), gpu(row, agent));
   setNumber(byTestId("machine-price", card), row?.dph_total, usdAnHour);
   setText(byTestId("machine-place", card), row?.geolocation ?? "");
@@ -165,13 +157,13 @@ function update(card, id, { row, agent, standby, standbyKnown, failover }) {
   showActivity(card, row?.progress);
   showFacts(card, id, row, agent);
   showStandby(card, row, standby, standbyKnown);
-  showActions(card, row, agent, failover);
+  showActions(card, row, agent);
 }
 
-function stateOf(row, agent, failover) {
-  if (failover) return ["Failover", "busy"];
-  if (agent && agent.status in JOBS && !(row && agent.status === "hibernated")) return JOBS[agent.status];
-  return STATES[row?.actual_status] ?? [row?.actual_status ?? "Desconhecida", "busy"];
+function stateOf(row, agent) {
+  if (row?.failover) return ["Failover", "busy"];
+  const job = agent && (row === null || !["hibernated", "deleted"].includes(agent.status)) && JOBS[agent.status];
+  return job || STATES[row?.actual_status] || [row?.actual_status ?? "Desconhecida", "busy"];
 }
 
 function gpu(row, agent) {
@@ -219,7 +211,7 @@ function hibernation(agent) {
   if (agent.hibernated_at && agent.status in JOBS) return `desde ${moment(agent.hibernated_at)}`;
   if (!agent.auto_hibernation_enabled) return "desligada";
   if (agent.will_hibernate_at) return `ociosa; hiberna em ${moment(agent.will_hibernate_at)}`;
-  return `após ${seconds(agent.idle_timeout_seconds)} sem uso da GPU`;
+  return `após ${count(agent.idle_timeout_seconds)} s sem uso da GPU`;
 }
 
 function showStandby(card, row, standby, known) {
@@ -246,17 +238,16 @@ function showStandby(card, row, standby, known) {
   for (const item of facts.children) item.hidden = !item.querySelector("dd").textContent;
 }
 
-function showActions(card, row, agent, failover) {
-  const asleep = !row && ["hibernated", "deleted"].includes(agent?.status);
-  const atWork = Boolean(failover) || ["hibernating", "waking"].includes(agent?.status);
+function showActions(card, row, agent) {
+  const asleep = row === null && ["hibernated", "deleted"].includes(agent?.status);
+  const atWork = Boolean(row?.failover) || ["hibernating", "waking", "failing_over", "migrating"].includes(agent?.status);
   const runs = row?.actual_status === "running" && !atWork;
+  const lost = agent?.status === "lost";
   for (const button of card.querySelectorAll("[data-action]")) {
     const { action } = button.dataset;
-    button.hidden = action === "wake" ? row !== null : row === null;
+    button.hidden = (action === "wake") === (row !== null);
     if (button.dataset.busy) continue;
-    if (action === "wake") button.disabled = !asleep;
-    else if (action === "destroy") button.disabled = false;
-    else button.disabled = !runs;
+    button.disabled = !{ wake: asleep, destroy: true, failover: runs || (lost && !atWork) }[action] && !(runs && action !== "wake");
   }
   byTestId("failover-hint", card).hidden = !row;
 }
@@ -282,7 +273,7 @@ async function switchStandby(id, control) {
 const ACTIONS = {
   async failover(id) {
     const begun = await post(`/standby/${id}/simulate-failover`, { reason: "spot_interruption" });
-    followFailover(begun.failover_id, { focus: true });
+    await followFailover(begun.failover_id);
   },
   async snapshot(id) {
     const ordered = await post(`/instances/${id}/snapshot`, {});
@@ -293,7 +284,6 @@ const ACTIONS = {
     await restoreOnto(id);
   },
   async hibernate(id) {
-    ended.add(id);
     const done = await post(`/instances/${id}/hibernate`);
     say(`A máquina ${id} hiberna no snapshot ${done.snapshot_id} (${seconds(done.time_taken)}).`);
   },
@@ -309,7 +299,6 @@ const ACTIONS = {
     const { row } = machines.get(id);
     setText(byTestId("destroy-what"), `${row.label || `Máquina ${id}`} · ${row.gpu_name} · ID ${id}`);
     if ((await ask(dialog)) !== "confirm") return;
-    ended.add(id);
     await call("DELETE", `/instances/${id}`);
     say(`A máquina ${id} foi destruída.`);
   },

@@ -32,15 +32,16 @@ async function load(chosen) {
 
 function metrics(report) {
   const none = !report.total_failovers;
-  const time = (milliseconds) => (none || milliseconds == null ? "—" : seconds(milliseconds / 1000));
-  const both = (value) => `${time(value?.p50)} · ${time(value?.p95)}`;
+  const time = (milliseconds) => (report.successful_failovers && milliseconds != null ? seconds(milliseconds / 1000) : "—");
+  const both = (times) => (times.count ? `${seconds(times.p50)} · ${seconds(times.p95)}` : "—");
+  const inSeconds = ({ p50, p95, count: many }) => ({ p50: p50 / 1000, p95: p95 / 1000, count: many });
   return [
     ["Total de Failovers", count(report.total_failovers), "metric-total"],
     ["Taxa de Sucesso", none ? "—" : percent(report.success_rate), "metric-success-rate"],
     ["MTTR (Tempo Médio)", time(report.mttr_ms), "metric-mttr"],
-    ["Latência Detecção", time(report.latency_by_phase_ms?.detecting), "metric-detection"],
-    ["RTO p50 · p95", both(rto(report)), "metric-rto"],
-    ["RPO p50 · p95", both(rpo(report)), "metric-rpo"],
+    ["Latência Detecção", time(report.latency_by_phase_ms.detecting), "metric-detection"],
+    ["RTO p50 · p95", both(inSeconds(report.rto_ms)), "metric-rto"],
+    ["RPO p50 · p95", both(report.rpo_seconds), "metric-rpo"],
     ["Dados Restaurados", count(report.data_restored_count), "metric-restored"],
     ["GPUs Provisionadas", count(report.gpus_provisioned_count), "metric-provisioned"],
     ["Causa Principal", none ? "—" : (REASONS[report.primary_cause] ?? report.primary_cause), "metric-cause"],

@@ -29,10 +29,10 @@ const prices = new Intl.NumberFormat("pt-BR", {
 });
 
 export const count = (value) => usual.format(value);
-export const usd = (value) => prices.format(value);
+export const usd = (value) => new Intl.NumberFormat("pt-BR", { style: "currency", currency: "USD" }).format(value);
 export const usdAnHour = (value) => `${prices.format(value)}/h`;
 export const percent = (value) => `${usual.format(value)} %`;
-export const gigabytes = (value) => `${usual.format(value)} GB`;
+export const gigabytes = (value) => `${usual.format(value)}\u00a0GB`;
 
 export function seconds(value) {
   const digits = value < 10 ? 2 : 1;
@@ -67,9 +67,12 @@ export function fillFacts(list, rows) {
   );
 }
 
-/** Tells news at the edge of the page; it stays until it is closed or five newer ones have come. */
+const NEWS_FOR = 10000; // ms
+
+/** Tells news at the edge of the page for a while. */
 export function say(text) {
-  show(byTestId("news"), text, "news-message");
+  const message = show(byTestId("news"), text, "news-message");
+  setTimeout(() => message.remove(), NEWS_FOR);
 }
 
 /** Tells an error; it stays until it is closed. */

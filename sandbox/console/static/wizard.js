@@ -201,7 +201,7 @@ function status(race) {
   if (race.status === "failed") return "";
   const losers = race.candidates.filter((one) => one.instance_id != null && one.instance_id !== race.winner_id);
   const gone = race.losers_gone ? " As outras foram destruídas, e o mercado já não as tem." : "";
-  return `🏆 ${race.candidates.find((one) => one.state === "won").gpu_name} venceu a corrida! ID ${race.winner_id}.${losers.length ? gone : ""}`;
+  return `${race.candidates.find((one) => one.state === "won").gpu_name} venceu a corrida! ID ${race.winner_id}.${losers.length ? gone : ""}`;
 }
 
 function candidate(one, index) {
