@@ -1,0 +1,346 @@
+"""Failovers of the embedded cloud, looked at from outside: another machine, the same bytes, nothing left over."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.cloud_under_test import CloudUnderTest
+from tests.control_api import ControlApi, eventually
+
+FILES = "mkdir -p a/empty; echo 1 >a/1; ln -s a/1 link; head -c 300000 /dev/urandom >random; chmod 640 random"
+LISTING = 'cd /workspace; find . -printf "%p %y %m %T@ %l\\n" | sort; find . -type f -exec md5sum {} + | sort'
+PHASES = ["detecting", "gpu_lost", "failover_to_cpu", "searching_gpu", "provisioning", "restoring", "complete"]
+OVER = ("complete", "failed")
+
+
+class FailoverApi(ControlApi):
+    """The failover part of the API, and the witnesses of what it says."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        super().__init__(environment)
+        self.environment = environment
+
+    def protected(self, **rent: str) -> int:
+        """A machine whose standby is in step."""
+        instance_id = self.rent(**rent)
+        assert self.call("POST", f"/standby/provision/{instance_id}")["association"]["state"] in ("ready", "syncing")
+        self.in_step(instance_id)
+        return instance_id
+
+    def in_step(self, instance_id: int) -> None:
+        """Waits until the standby has what the machine has now."""
+        now = time.time()
+        eventually("a sync that began later", lambda: self.standby(instance_id)["lag_seconds"] < time.time() - now)
+
+    def standby(self, instance_id: int) -> dict[str, Any]:
+        return dict(self.call("GET", f"/standby/associations/{instance_id}"))
+
+    def fail_over(self, instance_id: int, **order: Any) -> dict[str, Any]:
+        begun = self.call("POST", f"/standby/{instance_id}/simulate-failover", json=order)
+        return self.ended(begun["failover_id"])
+
+    def ended(self, failover_id: str) -> dict[str, Any]:
+        def over() -> dict[str, Any] | None:
+            event = dict(self.call("GET", f"/standby/failover/status/{failover_id}"))
+            return event if event["phase"] in OVER else None
+
+        return dict(eventually(f"failover {failover_id} is over", over))
+
+    def preempt(self, instance_id: int) -> None:
+        self.admin.post(f"{self.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
+
+    def failovers_of(self, instance_id: int) -> list[dict[str, Any]]:
+        history = self.call("GET", "/standby/failover/report")["history"]
+        return [one for one in history if one["gpu_instance_id"] == instance_id]
+
+    def at_market(self) -> list[dict[str, Any]]:
+        key = self.environment["VAST_API_KEY"]
+        found = httpx2.get(f"{self.market_url}/api/v1/instances/", headers={"Authorization": f"Bearer {key}"})
+        return list(found.raise_for_status().json()["instances"])
+
+    def cpu_machines(self) -> list[str]:
+        url = (
+            f"{self.environment['GCP_URL']}/compute/v1/projects/{self.environment['GCP_PROJECT']}/aggregated/instances"
+        )
+        headers = {"Authorization": f"Bearer {self.environment['GCP_ACCESS_TOKEN']}"}
+        zones = httpx2.get(url, headers=headers).raise_for_status().json()["items"].values()
+        return [machine["name"] for zone in zones for machine in zone.get("instances", [])]
+
+    def kill_standby(self, instance_id: int) -> None:
+        """Deletes its CPU machine behind the product's back."""
+        known = self.standby(instance_id)["cpu_standby"]
+        project = f"{self.environment['GCP_URL']}/compute/v1/projects/{self.environment['GCP_PROJECT']}"
+        headers = {"Authorization": f"Bearer {self.environment['GCP_ACCESS_TOKEN']}"}
+        httpx2.delete(f"{project}/zones/{known['zone']}/instances/{known['name']}", headers=headers).raise_for_status()
+        eventually("the CPU machine is gone", lambda: known["name"] not in self.cpu_machines())
+
+
+@pytest.fixture
+def api(cloud: CloudUnderTest) -> Iterator[FailoverApi]:
+    """Leaves nothing rented."""
+    client = FailoverApi(cloud.environment)
+    yield client
+    client.admin.delete(f"{client.market_url}/_sandbox/faults")
+    client.admin.delete(f"{client.root}/_sandbox/subscriptions")
+    client.call("PUT", "/failover/settings/global", json={})
+    clear(client)
+    client.close()
+
+
+def clear(client: FailoverApi) -> None:
+    for row in client.call("GET", "/instances")["instances"]:
+        client.call("DELETE", f"/instances/{row['id']}")
+    assert client.at_market() == []
+    for instance_id in client.call("GET", "/standby/associations")["associations"]:
+        client.call("POST", f"/standby/{instance_id}/disable", json={"force": True})
+    assert client.cpu_machines() == []
+
+
+def check_success(event: dict[str, Any]) -> None:
+    """What must be true of every failover that says it succeeded."""
+    assert event["success"], event
+    assert [one["phase"] for one in event["phases"]] == PHASES
+    assert sum(event["phase_timings_ms"].values()) == pytest.approx(event["total_time_ms"], abs=0.01)
+    assert sum(one["seconds"] for one in event["phases"]) * 1000 == pytest.approx(event["total_time_ms"], abs=0.01)
+    assert event["race"]["losers_gone"]
+
+
+def test_failover_by_hand_brings_another_machine_with_the_same_bytes(api: FailoverApi) -> None:
+    instance_id = api.protected(label="precious", files=FILES)
+    api.call("PUT", f"/instances/{instance_id}/config", json={"gpu_usage_threshold": 7})
+    before = api.run(instance_id, LISTING)
+    old_key = api.run(instance_id, "cat /etc/ssh/*.pub /root/.ssh/host*.pub 2>/dev/null; cat /proc/sys/kernel/hostname")
+    begun = time.monotonic()
+    order = api.call("POST", f"/standby/failover/simulate/{instance_id}")
+    assert (order["gpu_instance_id"], order["phase"], len(order["failover_id"])) == (instance_id, "detecting", 8)
+    second = api.call("POST", f"/standby/{instance_id}/simulate-failover", 409)
+    assert second["failover_id"] == order["failover_id"]
+    assert api.call("GET", "/standby/failover/active")["failovers"][0]["failover_id"] == order["failover_id"]
+    row = api.call("GET", f"/instances/{instance_id}")
+    assert row["failover"]["failover_id"] == order["failover_id"]
+
+    event = api.ended(order["failover_id"])
+    wall = time.monotonic() - begun
+    check_success(event)
+    assert event["total_time_ms"] / 1000 <= wall
+    assert (event["data_source"], event["strategy"], event["reason"]) == (
+        "cpu_standby",
+        "cpu_standby",
+        "spot_interruption",
+    )
+    assert event["files_restored"] == 2
+    assert 0 <= event["rpo_seconds"] < 60
+    new_id = event["new_instance_id"]
+    assert new_id not in (instance_id, *event["race"]["losers"])
+    assert [one["id"] for one in api.at_market()] == [new_id]
+    assert api.run(new_id, LISTING) == before
+    assert api.run(new_id, "cat /proc/sys/kernel/hostname") not in old_key
+    machine = api.call("GET", f"/instances/{new_id}")
+    assert (machine["label"], machine["failover"]) == ("precious", None)
+    assert machine["standby"]["state"] in ("syncing", "ready")
+    assert api.call("GET", f"/instances/{new_id}/config")["gpu_usage_threshold"] == 7
+    assert f"failed over to instance {new_id}" in api.error("GET", f"/instances/{instance_id}", 404)
+    eventually("its agent reports", lambda: api.state(new_id).get("last_heartbeat"))
+    # The standby follows the new machine.
+    api.run(new_id, "echo new >/workspace/new")
+    eventually(
+        "the standby has the new file",
+        lambda: api.call("POST", f"/standby/{new_id}/verify-sync", json={"filename": "new"})["synced"],
+    )
+
+
+def test_a_preempted_machine_fails_over_by_itself(api: FailoverApi) -> None:
+    instance_id = api.protected(label="spot", files=FILES)
+    before = api.run(instance_id, LISTING)
+    eventually("heartbeats", lambda: api.state(instance_id).get("last_heartbeat"))
+    killed = time.time()
+    api.preempt(instance_id)
+    event = api.ended(eventually("a failover", lambda: api.failovers_of(instance_id))[0]["failover_id"])
+    check_success(event)
+    assert (event["automatic"], event["reason"]) == (True, "spot_interruption")
+    lost = next(one["entered_at"] for one in event["phases"] if one["phase"] == "gpu_lost")
+    assert lost > killed  # the phase before begins with the last heartbeat
+    assert "SSH refused" in event["phases"][0]["detail"]
+    assert api.run(event["new_instance_id"], LISTING) == before
+    assert [one["id"] for one in api.at_market()] == [event["new_instance_id"]]
+
+
+def test_who_stops_or_destroys_a_machine_means_it(api: FailoverApi) -> None:
+    stopped, destroyed = api.protected(files=FILES), api.protected(files=FILES)
+    eventually("heartbeats", lambda: all(api.state(one).get("last_heartbeat") for one in (stopped, destroyed)))
+    api.call("POST", f"/instances/{stopped}/pause")
+    key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
+    httpx2.delete(f"{api.market_url}/api/v0/instances/{destroyed}/", headers=key).raise_for_status()
+    eventually("it is stopped", lambda: api.actual_status(stopped) == "exited")
+    eventually("its end was noticed", lambda: api.state(destroyed).get("status") == "lost")
+    assert api.failovers_of(stopped) == api.failovers_of(destroyed) == []
+    # What was destroyed has its standby still, and comes back when its user wants it.
+    event = api.fail_over(destroyed)
+    check_success(event)
+    assert "1" in api.run(event["new_instance_id"], "cat /workspace/a/1")
+
+
+def test_without_a_standby_the_newest_snapshot_comes_back(api: FailoverApi) -> None:
+    instance_id = api.rent(label="bare", files=FILES)
+    refused = api.error("POST", f"/standby/{instance_id}/simulate-failover", 404)
+    assert "nothing to fail over to" in refused
+    assert api.actual_status(instance_id) == "running"
+    api.call("POST", f"/instances/{instance_id}/snapshots", 201, json={"name": "old"})
+    api.run(instance_id, "echo 2 >/workspace/a/2")
+    newest = api.call("POST", f"/instances/{instance_id}/snapshots", 201, json={"name": "newest"})["snapshot_id"]
+    before = api.run(instance_id, LISTING)
+    event = api.fail_over(instance_id)
+    check_success(event)
+    assert (event["data_source"], event["snapshot_id"]) == ("snapshot", newest)
+    assert newest in next(one["detail"] for one in event["phases"] if one["phase"] == "failover_to_cpu")
+    assert api.run(event["new_instance_id"], LISTING) == before
+
+
+def test_what_is_disabled_stays(api: FailoverApi) -> None:
+    instance_id = api.protected(files=FILES)
+    settings = {"use_global_settings": False, "strategy": "disabled"}
+    assert (
+        api.call("PUT", f"/failover/settings/machines/{instance_id}", json=settings)["effective_strategy"] == "disabled"
+    )
+    assert "disabled" in api.error("POST", f"/standby/{instance_id}/simulate-failover", 409)
+    assert api.actual_status(instance_id) == "running"
+    api.preempt(instance_id)
+    eventually("it is gone", lambda: api.actual_status(instance_id) == "exited")
+    assert api.failovers_of(instance_id) == []
+    assert api.error("POST", "/standby/1/simulate-failover", 404) == "Instance 1 not found"
+    assert api.error("GET", "/standby/failover/status/00000000", 404) == "Failover 00000000 not found"
+
+
+def test_no_offer_leaves_the_standby_serving_until_there_is_one(api: FailoverApi) -> None:
+    instance_id = api.protected(label="poor", files=FILES)
+    before = api.run(instance_id, LISTING)
+    api.call("PUT", "/failover/settings/global", json={"max_price": 0.001})
+    event = api.fail_over(instance_id)
+    assert (event["success"], event["phase"], event["failed_phase"]) == (False, "failed", "searching_gpu")
+    assert "up to 0.001 USD/h" in event["error"]
+    assert "goes on serving" in event["error"]
+    assert api.at_market() == []
+    assert api.standby(instance_id)["state"] == "failover_active"
+    row = api.call("GET", f"/instances/{instance_id}")
+    assert (row["actual_status"], row["failover"]["phase"]) == ("offline", "failed")
+    api.call("PUT", "/failover/settings/global", json={})
+    again = api.fail_over(instance_id)
+    check_success(again)
+    assert api.run(again["new_instance_id"], LISTING) == before
+    assert api.call("GET", f"/instances/{again['new_instance_id']}")["label"] == "poor"
+
+
+def test_a_replacement_that_dies_is_no_success(api: FailoverApi) -> None:
+    instance_id = api.protected(files=FILES)
+
+    def kill_it() -> None:
+        key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
+        for row in api.at_market():
+            if api.call("GET", "/standby/failover/active")["failovers"][0]["phase"] == "restoring":
+                httpx2.delete(f"{api.market_url}/api/v0/instances/{row['id']}/", headers=key).raise_for_status()
+
+    with api.at("failover.phase", kill_it):
+        event = api.fail_over(instance_id)
+    assert (event["success"], event["failed_phase"]) == (False, "restoring")
+    assert "not found" in event["error"]
+    assert api.at_market() == []
+    assert api.standby(instance_id)["state"] == "failover_active"
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_dead_standby(api: FailoverApi, *, snapshot: bool) -> None:
+    instance_id = api.protected(files=FILES)
+    before = api.run(instance_id, LISTING)
+    if snapshot:
+        api.call("POST", f"/instances/{instance_id}/snapshots", 201, json={"name": "rescue"})
+    api.kill_standby(instance_id)
+    event = api.fail_over(instance_id)
+    if snapshot:
+        check_success(event)
+        assert event["data_source"] == "snapshot"
+        assert api.run(event["new_instance_id"], LISTING) == before
+    else:
+        assert (event["success"], event["failed_phase"]) == (False, "failover_to_cpu")
+        assert "Nothing holds the workspace any more" in event["error"]
+        assert api.at_market() == []
+
+
+def test_events_tell_each_phase_as_it_begins(api: FailoverApi) -> None:
+    instance_id = api.protected(files=FILES)
+    begun = api.call("POST", f"/standby/{instance_id}/simulate-failover")
+    seen: list[str] = []
+    url = f"{api.root}/api/v1/standby/failover/events"
+    with httpx2.stream(
+        "GET", url, params={"failover_id": begun["failover_id"]}, headers=api.http.headers, timeout=60, trust_env=False
+    ) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream.iter_lines():  # it ends by itself
+            if line.startswith("data: "):
+                event = json.loads(line.removeprefix("data: "))
+                seen += [event["phase"]] if event["phase"] not in seen else []
+            else:
+                assert line in ("", "event: phase")
+    assert seen[-len(PHASES) + 1 :] == PHASES[1:]
+    assert event["success"]
+    report = api.call("GET", "/standby/failover/report", params={"days": 1})
+    assert report["history"][0]["failover_id"] == begun["failover_id"]
+    assert report["rto_ms"]["count"] == report["successful_failovers"] >= 1
+    assert report["total_failovers"] == report["successful_failovers"] + report["failed_failovers"]
+
+
+def test_half_of_it(api: FailoverApi) -> None:
+    """Without a new GPU the standby serves; without a restore the new machine is empty, and the standby keeps all."""
+    instance_id = api.protected(files=FILES)
+    event = api.fail_over(instance_id, simulate_new_gpu=False)
+    assert (event["success"], event["new_instance_id"], event["data_restored"]) == (True, None, False)
+    assert [one["phase"] for one in event["phases"]] == [*PHASES[:3], "complete"]
+    assert api.at_market() == []
+    empty = api.fail_over(instance_id, simulate_restore=False)
+    check_success(empty)
+    assert (empty["data_restored"], api.run(empty["new_instance_id"], "ls -A /workspace")) == (False, "")
+    assert api.standby(instance_id)["state"] == "failover_active"
+
+
+def kill_control(own_cloud: CloudUnderTest) -> None:
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "sandbox.control" in line and str(own_cloud.state_dir) in line:
+            process.kill()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
+    """Whenever the control plane dies, the next one ends what was begun, and nothing is left."""
+    own_cloud.up()
+    api = FailoverApi(own_cloud.environment)
+    instance_id = api.protected(label="survivor", files=FILES)
+    before = api.run(instance_id, LISTING)
+
+    def kill() -> None:
+        events = api.call("GET", "/standby/failover/report")["history"]
+        if events and events[0]["phase"] == phase:
+            kill_control(own_cloud)
+
+    with api.at("failover.phase", kill):
+        failover_id = api.call("POST", f"/standby/{instance_id}/simulate-failover")["failover_id"]
+        eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+    api.close()
+    own_cloud.up()
+    api = FailoverApi(own_cloud.environment)
+    event = api.ended(failover_id)
+    assert event["success"], event
+    assert [one["phase"] for one in event["phases"]] == PHASES
+    new_id = event["new_instance_id"]
+    eventually("only the new machine is at the market", lambda: [one["id"] for one in api.at_market()] == [new_id])
+    eventually("it runs", lambda: api.actual_status(new_id) == "running")
+    assert api.run(new_id, LISTING) == before
+    assert len(api.cpu_machines()) == 1
+    clear(api)
+    api.close()
