@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from robot.api.deco import keyword, library
 from robot.errors import ExecutionFailed
@@ -58,11 +58,12 @@ class FailoverLibrary:
             try:
                 machine = attempt.succeed(failover)
             except (RekindleError, ExecutionFailed) as failure:
+                failovers.cycles.append(cycle := attempt.ended(str(failure)))
                 if isinstance(failure, ExecutionFailed) and (failure.dont_continue or failure.skip):
-                    failovers.cycles.append(attempt.ended(str(failure)))
                     raise
                 machine, trouble = attempt.clear_up()
-                failovers.cycles.append(cycle := attempt.ended(" ".join([str(failure), *trouble])))
+                if trouble:
+                    failovers.cycles[-1] = cycle = replace(cycle, error=" ".join([str(failure), *trouble]))
                 tell(f"── Cycle {number} of {cycles}: ✗ failed{cycle.place} after {cycle.seconds:.1f} s: {cycle.error}")
                 if trouble or machine.gone or after_failed_cycle == "stop":
                     break

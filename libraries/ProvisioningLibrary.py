@@ -48,6 +48,7 @@ class ProvisioningLibrary:
             kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key
                 from the environment or a file, under the names that `python -m sandbox env` prints.
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
+                Each process that pabot starts is a run of its own.
             declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
                 password), or both with a comma between them. Reports then say "not witnessed".
             state_dir: where the embedded cloud keeps everything, so that several can stand side by side; the default

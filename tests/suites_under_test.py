@@ -101,6 +101,7 @@ class Stage:
             base_url=f"{settings.dumont_api_url}/_sandbox",
             headers={"Authorization": f"Bearer {cloud.environment['SANDBOX_CONTROL_TOKEN']}"},
             trust_env=False,
+            timeout=30,
         )
 
     def sandbox(self, folder: Path, *options: str) -> Run:

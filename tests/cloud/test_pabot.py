@@ -26,10 +26,11 @@ def machines_of(report: dict[str, Any]) -> set[int]:
 
 
 def test_pabot_runs_phase_4_on_one_cloud(own_cloud: CloudUnderTest, tmp_path: Path) -> None:
-    """The cloud is down at first, so that both processes start it; a machine of somebody else is rented beside."""
+    """The cloud is down at first, so that both processes want to start it."""
     folder = tmp_path / "results"
     program = str(Path(sys.executable).with_name("pabot"))
-    options = ("--processes", "2", "--outputdir", str(folder), "--variable", f"STATE_DIR:{own_cloud.state_dir}")
+    pabot = ("--processes", "2", "--artifacts", "json")
+    options = (*pabot, "--outputdir", str(folder), "--variable", f"STATE_DIR:{own_cloud.state_dir}")
     done = subprocess.run(
         [program, *options, *QUICK, *SMALL, "--include", "phase4", str(PROJECT_DIR / "suites")],
         cwd=tmp_path,
@@ -49,6 +50,9 @@ def test_pabot_runs_phase_4_on_one_cloud(own_cloud: CloudUnderTest, tmp_path: Pa
         "many_files",
         "multiple_failovers",
     }
+    # The reports are linked from the log of all runs together.
+    linked = (folder / "log.html").read_text()
+    assert all(path.name in linked for path in folder.glob("*_report_*.json"))
     # Each machine was rented, destroyed and paid for in one run alone, under the label of that run.
     rented = [machines_of(report) for report in reports.values()]
     assert sum(map(len, rented)) == len(set.union(*rented)) == 2 + 2 + 3
