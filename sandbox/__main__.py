@@ -50,7 +50,14 @@ def main() -> int:
 
 
 def _up(cloud: Cloud, options: argparse.Namespace) -> int:
-    wishes = Wishes(options.profile, options.seed, options.control_port, options.market_port, options.store_port)
+    wishes = Wishes(
+        options.profile,
+        options.seed,
+        options.control_port,
+        options.market_port,
+        options.store_port,
+        options.console_port,
+    )
     cloud.up(wishes, options.lease, detach=options.detach, say=lambda text: print(text, flush=True))
     return 0
 
@@ -130,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--profile", choices=get_args(Profile), help="how long things take (default: instant)")
     up.add_argument("--seed", type=int, help="which offers there are (default: as in the last run, 1 at first)")
     up.add_argument("--control-port", type=_port, metavar="PORT", help="default: 8766 if free, else any")
+    up.add_argument("--console-port", type=_port, metavar="PORT", help="the page; default: 4890 if free, else any")
     up.add_argument("--market-port", type=_port, metavar="PORT", help="default: any free one")
     up.add_argument("--store-port", type=_port, metavar="PORT", help="default: any free one")
     up.add_argument(

@@ -39,7 +39,7 @@ from sandbox.supervisor import (
 )
 
 Profile = Literal["instant", "realistic"]
-PREFERRED_CONTROL_PORT = 8766
+PREFERRED_PORTS = {"control": 8766, "console": 4890}
 STOP_WITHIN = 20.0  # seconds that `down` waits before it kills
 _LOOK = 0.02  # seconds between two looks
 
@@ -79,6 +79,7 @@ class Wishes:
     control: int | None = None
     market: int | None = None
     store: int | None = None
+    console: int | None = None
 
 
 class Cloud:
@@ -211,7 +212,7 @@ class Cloud:
         config = self.state.config()
         return (
             f"The cloud is up: profile {config.profile}, seed {config.seed}, state in {self.state.root}\n"
-            f"  Dumont Cloud {config.control_url}   (API: {config.control_url}/api/v1)\n"
+            f"  Dumont Cloud {config.console_url}   (API: {config.control_url}/api/v1)\n"
             f"  marketplace  {config.market_url}\n"
             f"  object store {config.store_url}\n"
             "Use it from another terminal:\n"
@@ -364,10 +365,9 @@ def _choose_ports(wishes: Wishes, last: Ports | None, picker: PortPicker) -> Por
             raise Refused(
                 f"Port {port}, asked for as --{name}-port, {who_has(port)}. Choose another, or leave the option away."
             )
-    preferred = {"control": PREFERRED_CONTROL_PORT}
     return Ports(
         **{
-            name: asked.get(name) or picker.pick(getattr(last, name, None), preferred.get(name))
+            name: asked.get(name) or picker.pick(getattr(last, name, None), PREFERRED_PORTS.get(name))
             for name in Ports.model_fields
         }
     )

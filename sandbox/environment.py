@@ -8,6 +8,7 @@ from sandbox.state import CloudConfig, Secrets, StateDir
 def client_environment(state: StateDir, config: CloudConfig, keys: Secrets) -> dict[str, str]:
     return {
         "DUMONT_API_URL": config.control_url,
+        "DUMONT_CONSOLE_URL": config.console_url,
         "DUMONT_EMAIL": keys.dumont_email,
         "DUMONT_PASSWORD": keys.dumont_password,
         "VAST_URL": config.market_url,

@@ -24,6 +24,7 @@ class Ports(BaseModel):
     control: int
     market: int
     store: int
+    console: int | None = Field(default=None, description="the page, and the API too; None: on the control port alone")
 
 
 class CloudConfig(BaseModel):
@@ -37,6 +38,10 @@ class CloudConfig(BaseModel):
     @property
     def control_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.control}"
+
+    @property
+    def console_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.console or self.ports.control}"
 
     @property
     def market_url(self) -> str:

@@ -1,14 +1,17 @@
-"""`python -m sandbox.control --state-dir D`: serves Dumont Cloud on its port of 127.0.0.1."""
+"""`python -m sandbox.control --state-dir D`: serves Dumont Cloud, its API and its page, on its ports of 127.0.0.1."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import socket
+import sys
 from pathlib import Path
 
 import uvicorn
 
 from sandbox.control.app import build
+from sandbox.ports import LOOPBACK
 from sandbox.state import StateDir
 
 
@@ -18,14 +21,14 @@ def main() -> None:
     state = StateDir(parser.parse_args().state_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    uvicorn.run(
-        build(state),
-        host="127.0.0.1",
-        port=state.config().ports.control,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=1,
+    ports = state.config().ports
+    sockets = [socket.create_server((LOOPBACK, port), backlog=2048) for port in (ports.control, ports.console) if port]
+    server = uvicorn.Server(
+        uvicorn.Config(build(state), access_log=False, log_config=None, timeout_graceful_shutdown=1)
     )
+    server.run(sockets)
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

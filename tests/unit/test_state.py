@@ -91,7 +91,7 @@ def test_clients_get_every_name_they_read(tmp_path: Path) -> None:
     secrets = Secrets()
     values = client_environment(state, CONFIG, secrets)
     assert set(values) == {
-        *("DUMONT_API_URL", "DUMONT_EMAIL", "DUMONT_PASSWORD", "VAST_URL", "VAST_API_KEY"),
+        *("DUMONT_API_URL", "DUMONT_CONSOLE_URL", "DUMONT_EMAIL", "DUMONT_PASSWORD", "VAST_URL", "VAST_API_KEY"),
         *("GCP_URL", "GCP_PROJECT", "GCP_ACCESS_TOKEN"),
         *("B2_KEY_ID", "B2_APPLICATION_KEY", "B2_BUCKET", "B2_ENDPOINT"),
         *("R2_ACCESS_KEY", "R2_SECRET_KEY", "R2_BUCKET", "R2_ENDPOINT"),

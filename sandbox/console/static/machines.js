@@ -250,6 +250,7 @@ function showActions(card, row, agent) {
     button.disabled = !{ wake: asleep, destroy: true, failover: runs || (lost && !atWork) }[action] && !(runs && action !== "wake");
   }
   byTestId("failover-hint", card).hidden = !row;
+  byTestId("wake-hint", card).hidden = Boolean(row);
 }
 
 /** The switch shows what is true: it turns when the API has done so. */
@@ -288,7 +289,7 @@ const ACTIONS = {
     say(`A máquina ${id} hiberna no snapshot ${done.snapshot_id} (${seconds(done.time_taken)}).`);
   },
   async wake(id) {
-    const woken = await post(`/instances/${id}/wake`, {});
+    const woken = await post(`/instances/${id}/wake`, { max_price: 1 });
     say(`A máquina ${id} acordou como ${woken.new_instance_id} (${seconds(woken.time_taken)}).`);
   },
   async migrate(id) {

@@ -86,7 +86,7 @@ function show(place, text, testid) {
   message.querySelector("p").textContent = text;
   message.querySelector("button").addEventListener("click", () => message.remove());
   place.append(message);
-  while (place.children.length > 5) place.firstElementChild.remove();
+  while (place.children.length > 3) place.firstElementChild.remove();
   return message;
 }
 

@@ -83,6 +83,7 @@ def _shown(machine: TrackedMachine) -> dict[str, Any]:
     return {
         "instance_id": str(machine.instance_id),
         "label": machine.label,
+        "gpu_name": machine.gpu_name,
         "status": machine.state,
         "error": machine.error,
         "gpu_utilization": machine.gpu_utilization,
