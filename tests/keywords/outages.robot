@@ -42,12 +42,12 @@ The Store Is Stopped Alone
 The Bucket Is Read-Only
     Make Bucket Read Only
     Run Keyword And Expect Error
-    ...    Dumont API refused POST /api/v1/snapshots with 500: restic on instance *: Save(<lock/*>) failed: *: Access Denied.
+    ...    Dumont API refused POST /api/v1/snapshots with 500: restic on instance *: Save(*) failed: *: Access Denied.
     ...    Create Snapshot
     ...    ${MACHINE}
     ...    ${WORKSPACE}
     Run Keyword And Expect Error
-    ...    The object store at * refused our keys for bucket dumontcloud-snapshots (AccessDenied): * that they may write re*
+    ...    The object store at * refused our keys for bucket dumontcloud-snapshots (AccessDenied): * they may write re*
     ...    Bucket Should Open With Its Keys
     Run Keyword And Expect Error
     ...    Dumont API refused DELETE /api/v1/snapshots/* with 500: restic unlock: *: Access Denied.
@@ -61,12 +61,12 @@ The Bucket Is Read-Only
 The Bucket Is Full
     Fill Bucket
     Run Keyword And Expect Error
-    ...    Dumont API refused POST /api/v1/snapshots with 503: restic on instance *: Save(<lock/*>) failed: *internal error*
+    ...    Dumont API refused POST /api/v1/snapshots with 503: restic on instance *: Save(*) failed: *internal error*
     ...    Create Snapshot
     ...    ${MACHINE}
     ...    ${WORKSPACE}
     Run Keyword And Expect Error
-    ...    UNKNOWN: The object store at * answered 500 InternalError at write rekindle/probe-* in bucket dumontcloud-snap*
+    ...    UNKNOWN: The object store at * answered 500 InternalError at write rekindle/probe-* in bucket dumont*
     ...    Bucket Should Open With Its Keys
     Restore Snapshot    ${MACHINE}    ${HIBERNATION.snapshot_id}    ${WORKSPACE}
     Mend Sandbox
