@@ -120,7 +120,7 @@ class Door:
 
     def standby(self, machine_id: int, name: str, host: str, port: int) -> Machine:
         """A machine of the CPU cloud."""
-        return Machine(machine_id, self._way(f"standby-{name}", host, port), f"Standby {name}")
+        return Machine(machine_id, self._way(f"standby-{machine_id}", host, port), f"Standby {name}")
 
     def _way(self, alias: str, host: str, port: int) -> tuple[str, ...]:
         return (*self._options, "-p", str(port), "-o", f"HostKeyAlias={alias}", "--", host)

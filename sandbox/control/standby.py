@@ -76,6 +76,7 @@ class Standbys:
         self._work: dict[str, asyncio.Task[None]] = {}  # provisioning, then mirroring
         self._background: set[asyncio.Task[Any]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._configured = asyncio.Event()
         self.config = records.get(StandbyConfig, CONFIG) or StandbyConfig()
 
     # --- what others ask ---
@@ -102,6 +103,8 @@ class Standbys:
         """Holds for standbys made from now on; the interval for all, from the next sync on."""
         self.config = config
         self._records.put(CONFIG, config)
+        self._configured.set()
+        self._configured = asyncio.Event()
 
     # --- a standby's life ---
 
@@ -418,8 +421,8 @@ class Standbys:
             self._save(association)
             await self.until_it_answers(association)
             await sync.mark(await self._gpu(association), association.token)
-        except ApiError as error:
-            await self._give_up(association, error.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no machine is left and it is told
+            await self._give_up(association, _words(error))
             return
         self._become(association, "syncing")
         if association.sync_enabled:
@@ -488,16 +491,19 @@ class Standbys:
             try:
                 async with self._slots:
                     await self._sync(association)
-            except ApiError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again
                 failures += 1
-                if association.sync_error != error.message:
-                    _log.warning("standby of instance %d: %s", association.gpu_instance_id, error.message)
-                self._trouble(association, error.message)
-                pause = max(self.interval, min(LEAST_PAUSE * 2**failures, LONGEST_PAUSE))
+                words = _words(error)
+                if association.sync_error != words:
+                    _log.warning("standby of instance %d: %s", association.gpu_instance_id, words)
+                self._trouble(association, words)
+                pause = max(self.interval, min(LEAST_PAUSE * failures, LONGEST_PAUSE))
             else:
                 failures = 0
                 pause = max(self.interval - (time.monotonic() - begun), LEAST_PAUSE)
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._configured.wait()  # a new interval holds at once
 
     async def _sync(self, association: Association) -> None:
         """Two hops: the second only after a whole first one."""
@@ -628,6 +634,10 @@ class Standbys:
         """Nothing is written for one that was removed meanwhile."""
         if self._associations.get(association.token) is association:
             self._records.put(association.token, association)
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, ApiError) else f"Internal error: {error!r}"
 
 
 def _read(machine: Machine, done: Finished) -> tuple[str | None, float | None]:

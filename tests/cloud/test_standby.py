@@ -97,10 +97,10 @@ def standby(cloud: CloudUnderTest) -> Iterator[Standby]:
 
 def test_from_enabled_to_disabled(standby: Standby) -> None:
     api = standby.api
-    instance_id = api.rent(label="My model", files=FILES)
+    instance_id = api.rent(label=f"My model, {'long ' * 20}", files=FILES)
     shown = standby.enable(instance_id)
     machine = shown["cpu_standby"]
-    assert machine["name"].startswith("dumont-my-model-")
+    assert machine["name"].startswith("dumont-my-model-long-")
     assert (machine["machine_type"], machine["hourly_usd"], machine["ip"]) == ("e2-medium", 0.010, "127.0.0.1")
     assert shown["sync_error"] is None
     assert 0 < shown["lag_seconds"] < 60
