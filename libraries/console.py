@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -42,10 +42,15 @@ class ProgressLine:
     """How far one piece of work has come: one line that is updated in place, or plain lines where that cannot be.
 
     Use it in a `with` statement; the line is gone after it. The plain lines are kept for log.html.
+
+    Args:
+        what: the work, as the line begins.
+        now: monotonic seconds.
     """
 
-    def __init__(self, what: str) -> None:
-        self._meter = Meter(what)
+    def __init__(self, what: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._meter = Meter(what, now)
         self._in_place = sys.__stdout__ is not None and sys.__stdout__.isatty() and os.environ.get("TERM") != "dumb"
         self._begin = ""
         self._shown = False
@@ -54,7 +59,7 @@ class ProgressLine:
 
     def __enter__(self) -> Self:
         self._begin = _line_end()
-        self._due = time.monotonic() + PLAIN_EVERY
+        self._due = self._now() + PLAIN_EVERY
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,9 +73,9 @@ class ProgressLine:
     def show(self, done: Done) -> None:
         """Shows it, from whichever thread; on a plain console every few seconds only."""
         line = self._meter.line(done)
-        due = time.monotonic() >= self._due
+        due = self._now() >= self._due
         if due:
-            self._due = time.monotonic() + PLAIN_EVERY
+            self._due = self._now() + PLAIN_EVERY
             self._plain.append(line)
         if self._in_place:
             width = shutil.get_terminal_size().columns - 1

@@ -178,14 +178,17 @@ def test_the_bucket_grows(tmp_path: Path) -> None:
 
 
 def test_the_disk_fills(tmp_path: Path) -> None:
-    look = written_on_machine(LocalMachine(), str(tmp_path), None)
+    # Without the processes of this machine, which may have a restic among them.
+    machine = LocalMachine(walls=["bwrap", "--bind", "/", "/", "--dev", "/dev", "--unshare-pid", "--proc", "/proc"])
+    look = written_on_machine(machine, str(tmp_path), None)
     assert look() == Done(0, None, estimated=True)
     (tmp_path / "a folder").mkdir()
     (tmp_path / "a folder" / "whole").write_bytes(b"x" * 100_000)
     with (tmp_path / "only begun").open("wb") as file:
         file.truncate(10_000_000)
+    (tmp_path / "another name").hardlink_to(tmp_path / "a folder" / "whole")
     assert look() == Done(100_000, None, estimated=True)
-    assert written_on_machine(LocalMachine(), f"{tmp_path}/gone", 5)() == Done(0, 5, estimated=True)
+    assert written_on_machine(machine, f"{tmp_path}/gone", 5)() == Done(0, 5, estimated=True)
 
 
 def test_who_ever_told_is_listened_to() -> None:
