@@ -22,7 +22,7 @@ def report(cloud: Cloud) -> tuple[str, bool]:
     lines += parts
     if trouble := cloud.bucket_trouble():
         lines.append(f"The bucket {keys.b2_bucket} is {trouble}. Mend it: {cloud.command('bucket')} usable")
-    lines += _rented(config, keys) if running.phase == "ready" else []
+    lines += [*_rented(config, keys), *_standbys(config, keys)] if running.phase == "ready" else []
     return "\n".join(lines), answering and running.phase == "ready"
 
 
@@ -80,3 +80,21 @@ def _rented(config: CloudConfig, keys: Secrets) -> list[str]:
         for machine in machines
     ]
     return lines
+
+
+def _standbys(config: CloudConfig, keys: Secrets) -> list[str]:
+    """The machines of the CPU cloud, by its bill; nothing when there has never been one."""
+    url = f"{config.market_url}/gcp/billing/v1/projects/{keys.gcp_project}/charges"
+    try:
+        charges = list(market_rows(url, "charges", keys.gcp_access_token))
+    except (OSError, HTTPException, Strange) as error:
+        return [f"CPU machines: unknown, the CPU cloud does not tell ({error})."]
+    if not charges:
+        return []
+    growing = [charge for charge in charges if charge["end"] is None]
+    machines = sorted({charge["description"] for charge in growing})
+    bill, price = sum(charge["amount"] for charge in charges), sum(charge["rate"] for charge in growing)
+    return [
+        f"CPU machines: {len(machines)}, {price:.3f} USD/h together. Bill so far: {bill:.4f} USD.",
+        *(f"  {machine}" for machine in machines),
+    ]

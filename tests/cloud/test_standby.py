@@ -95,7 +95,7 @@ def standby(cloud: CloudUnderTest) -> Iterator[Standby]:
     used.close()
 
 
-def test_from_enabled_to_disabled(standby: Standby) -> None:
+def test_from_enabled_to_disabled(standby: Standby, cloud: CloudUnderTest) -> None:
     api = standby.api
     instance_id = api.rent(label=f"My model, {'long ' * 20}", files=FILES)
     shown = standby.enable(instance_id)
@@ -107,6 +107,9 @@ def test_from_enabled_to_disabled(standby: Standby) -> None:
     assert standby.on_standby(instance_id, LISTING) == api.run(instance_id, LISTING)
     assert standby.on_standby(instance_id, "cd /workspace; ls -A x.log .git node_modules 2>/dev/null || true") == ""
     assert [row["name"] for row in standby.cpus.machines()] == [machine["name"]]
+    status = cloud.run("status").stdout
+    assert "CPU machines: 1, 0.016 USD/h together." in status  # the machine, and 100 GB of disk
+    assert f"  {machine['name']}, e2-medium spot, 100 GB" in status
     row = next(row for row in api.call("GET", "/instances")["instances"] if row["id"] == instance_id)
     assert row["standby"]["state"] == "ready"
     assert row["cpu_standby"]["name"] == machine["name"]
@@ -121,6 +124,7 @@ def test_from_enabled_to_disabled(standby: Standby) -> None:
     gone = api.call("POST", f"/standby/{instance_id}/disable")
     assert gone["association"]["state"] == "disabled"
     assert not standby.cpus.machines()  # at once: it answers when the machine is gone
+    assert "CPU machines: 0, 0.000 USD/h together." in cloud.run("status").stdout
     assert "no CPU standby" in api.error("GET", f"/standby/associations/{instance_id}", 404)
     assert api.call("GET", f"/instances/{instance_id}")["standby"] is None
     assert api.actual_status(instance_id) == "running"
