@@ -9,7 +9,18 @@ from fastapi import APIRouter, FastAPI, Response
 
 from sandbox.console import pages
 from sandbox.control import errors
-from sandbox.control.routes import agent, auth, failover, hibernation, instances, metrics, race, snapshots, standby
+from sandbox.control.routes import (
+    agent,
+    auth,
+    failover,
+    hibernation,
+    instances,
+    metrics,
+    migration,
+    race,
+    snapshots,
+    standby,
+)
 from sandbox.control.services import Services
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -46,6 +57,7 @@ def build(state: StateDir) -> FastAPI:
     api.include_router(instances.public(services))
     api.include_router(instances.router(services))
     api.include_router(race.router(services))
+    api.include_router(migration.router(services))
     api.include_router(hibernation.router(services))
     api.include_router(snapshots.of_instance(services))
     api.include_router(snapshots.router(services))

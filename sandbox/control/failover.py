@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from sandbox.control.agents import Agents
 from sandbox.control.detection import Loss, Watch
-from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError, not_found
 from sandbox.control.failover_record import Failover, FailoverPhase, RaceSummary
 from sandbox.control.failover_settings import FailoverSettings, Strategy
@@ -26,6 +24,7 @@ from sandbox.control.phases import Moment
 from sandbox.control.race import Races, Won
 from sandbox.control.sources import Source
 from sandbox.control.standby import Standbys
+from sandbox.control.succession import Succession
 from sandbox.control.together import Listeners
 from sandbox.control.wake import DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.events import Events
@@ -51,11 +50,11 @@ class Failovers:
         fleet: Fleet,
         market: MarketClient,
         machines: Machines,
-        agents: Agents,
+        succession: Succession,
         races: Races,
-        disposals: Disposals,
         standbys: Standbys,
         sources: list[Source],
+        settings: FailoverSettings,
         watch: Watch,
         events: Events,
     ) -> None:
@@ -63,12 +62,11 @@ class Failovers:
         self._records = fleet.records
         self._market = market
         self._machines = machines
-        self._agents = agents
+        self._succession = succession
         self._races = races
-        self._disposals = disposals
         self._standbys = standbys
         self._sources: dict[str, Source] = {source.name: source for source in sources}
-        self.settings = FailoverSettings(self._records)
+        self.settings = settings
         self._watch = watch
         self._events = events
         self._running: dict[int, tuple[Failover, asyncio.Task[None]]] = {}
@@ -290,7 +288,7 @@ class Failovers:
         instance_id = failover.gpu_instance_id
         left = await self._market.instance(instance_id)
         if left is not None:
-            await self._disposals.end(f"lost-{instance_id}", instance_id, f"failover {failover.failover_id}")
+            await self._races.disposals.end(f"lost-{instance_id}", instance_id, f"failover {failover.failover_id}")
             failover.note(f"the market listed it as {left.actual_status}: it was destroyed")
         failover.note("the market no longer has it, its bill has ended")
         await self._enter(failover, "failover_to_cpu")
@@ -361,18 +359,11 @@ class Failovers:
 
     async def _take_place(self, failover: Failover, new: Won, source: Source) -> None:
         """Makes the new machine what the old one was: its settings, its agent, its standby."""
-        old_id, new_id = failover.gpu_instance_id, new.instance.id
-        tracked = self._fleet.get(new_id) or self._fleet.add(TrackedMachine.of(new.instance))
-        # Whoever lost a machine wants to use the new one: it is given the time to begin, whatever the old one had.
-        fresh = TrackedMachine(instance_id=new_id).config
-        unhurried = max(failover.machine.config.idle_timeout_seconds, fresh.idle_timeout_seconds)
-        tracked.config = failover.machine.config.model_copy(update={"idle_timeout_seconds": unhurried})
-        self._fleet.save(tracked)
-        failover.agent_installed = await self._agents.install(tracked, new.instance)
+        new_id = new.instance.id
+        failover.agent_installed = await self._succession.take_place(failover.machine, new.instance)
         failover.note("agent installed" if failover.agent_installed else "the agent is tried again")
         if failover.with_restore:
             failover.note(await source.follow(failover, new_id))
-        self.settings.carry_over(old_id, new_id)
 
     def _query(self, failover: Failover) -> OfferQuery:
         machine = failover.machine
@@ -424,7 +415,7 @@ class Failovers:
         new_id = failover.new_instance_id
         if new_id is not None:
             try:
-                await self._disposals.end(f"unused-{new_id}", new_id, f"failover {failover.failover_id}")
+                await self._races.disposals.end(f"unused-{new_id}", new_id, f"failover {failover.failover_id}")
             except ApiError as error:
                 words += f". The new machine {new_id} could NOT be destroyed yet: {error.message}"
             else:

@@ -82,8 +82,8 @@ class Failover(Phased):
             "automatic": not self.ordered,
             "strategy": self.strategy,
             "phase": self.phase,
-            "started_at": _time(self.phases[0].entered.epoch),
-            "completed_at": _time(self.phases[-1].entered.epoch) if over else None,
+            "started_at": as_time(self.phases[0].entered.epoch),
+            "completed_at": as_time(self.phases[-1].entered.epoch) if over else None,
             "success": self.success,
             "new_gpu_id": self.new_instance_id,
             "new_instance_id": self.new_instance_id,
@@ -104,5 +104,5 @@ class Failover(Phased):
         }
 
 
-def _time(epoch: float) -> str:
+def as_time(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat()

@@ -15,6 +15,7 @@ from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
+from sandbox.control.migration import Migrations
 from sandbox.control.progress import ProgressOf
 from sandbox.control.standby import Standbys
 from sandbox.control.wake import DEFAULT_IMAGE, Wakes
@@ -49,6 +50,7 @@ class Instances:
         progress_of: ProgressOf,
         standbys: Standbys,
         failovers: Failovers,
+        migrations: Migrations,
     ) -> None:
         self._market = market
         self._machines = machines
@@ -58,6 +60,7 @@ class Instances:
         self._wakes = wakes
         self._standbys = standbys
         self._failovers = failovers
+        self._migrations = migrations
         self._progress_of = progress_of
 
     async def create(self, wish: NewInstance) -> dict[str, Any]:
@@ -129,7 +132,7 @@ class Instances:
             return f"{words}: it was woken as instance {machine.new_instance_id}"
         if restore is not None and restore["error"]:
             return f"{words}: {restore['error']}"
-        fate = self._failovers.fate(instance_id)
+        fate = self._failovers.fate(instance_id) or self._migrations.fate(instance_id)
         return f"{words}: {fate}" if fate else words
 
     async def delete(self, instance_id: int, *, destroy_standby: bool = True, reason: str = USER_REQUEST) -> None:
@@ -141,6 +144,7 @@ class Instances:
         if not known:
             await self._machines.instance(instance_id)
         await self._failovers.cancel(instance_id)
+        await self._migrations.cancel(instance_id)
         await self._hibernations.cancel(instance_id)
         if destroy_standby and reason == USER_REQUEST:
             async with self._standbys.leaving(instance_id):
@@ -172,9 +176,11 @@ class Instances:
 
     def _shown(self, instance: MarketInstance) -> dict[str, Any]:
         failover, association = self._failovers.of(instance.id), self._standbys.get(instance.id)
+        migration = self._migrations.of(instance.id)
         return _row(instance) | {
             "progress": self._progress_of.public(instance.id),
             "failover": failover.brief() if failover else None,
+            "migration": {"migration_id": migration.migration_id, "phase": migration.phase} if migration else None,
             "standby": association.brief() if association else None,
         }
 

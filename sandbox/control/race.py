@@ -147,7 +147,7 @@ class Races:
         self._market = market
         self._machines = machines
         self._agents = agents
-        self._disposals = disposals
+        self.disposals = disposals
         self.ready_within = ready_within
         self._in_hand: set[int] = set()
         self._extra = 0
@@ -306,7 +306,7 @@ class Races:
         self, race: Race, candidate: Candidate, state: Literal["lost", "failed"], error: str | None = None
     ) -> None:
         try:
-            await self._disposals.end(candidate.token, candidate.instance_id, f"race {race.race_id}")
+            await self.disposals.end(candidate.token, candidate.instance_id, f"race {race.race_id}")
         except ApiError as stuck:
             self._become(race, candidate, state, f"{error or ''} It could NOT be destroyed: {stuck.message}".strip())
         else:

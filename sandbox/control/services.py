@@ -13,12 +13,14 @@ from sandbox.control.detection import Watch
 from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError
 from sandbox.control.failover import Failovers
+from sandbox.control.failover_settings import FailoverSettings
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.history import History
 from sandbox.control.instances import Instances
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient
+from sandbox.control.migration import Migrations
 from sandbox.control.progress import ProgressOf
 from sandbox.control.race import Races
 from sandbox.control.restic import Credentials, Restic
@@ -27,6 +29,7 @@ from sandbox.control.snapshots import Snapshots
 from sandbox.control.sources import SnapshotSource, StandbySource
 from sandbox.control.ssh import Door
 from sandbox.control.standby import Standbys
+from sandbox.control.succession import Succession
 from sandbox.control.wake import Wakes
 from sandbox.events import Events
 from sandbox.records import Records
@@ -102,15 +105,27 @@ class Services:
         self.watch = Watch(
             self.fleet, self.market, self.machines, missed_after=times.missed_after, look=times.look_for_losses
         )
+        settings = FailoverSettings(self.records)
+        succession = Succession(self.fleet, self.agents, settings)
+        self.migrations = Migrations(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.races,
+            self.standbys,
+            succession,
+            events,
+            state.root / "control" / "migration",
+        )
         self.failovers = Failovers(
             self.fleet,
             self.market,
             self.machines,
-            self.agents,
+            succession,
             self.races,
-            self.disposals,
             self.standbys,
             [StandbySource(self.standbys, progress_of), SnapshotSource(self.snapshots, self.standbys)],
+            settings,
             self.watch,
             events,
         )
@@ -124,6 +139,7 @@ class Services:
             progress_of,
             self.standbys,
             self.failovers,
+            self.migrations,
         )
         self._background: asyncio.Task[None] | None = None
 
@@ -143,6 +159,7 @@ class Services:
             self.hibernations.settle,
             self.standbys.settle,
             self.failovers.settle,
+            self.migrations.settle,
         ):
             while True:
                 try:
@@ -167,6 +184,7 @@ class Services:
                 await self._background
         for service in (
             self.failovers,
+            self.migrations,
             self.races,
             self.standbys,
             self.hibernations,

@@ -1,7 +1,7 @@
 """One workspace brought from one place to another with rsync, over the pinned connections of the door.
 
 What the copies keep: content, modes, times to the nanosecond, symbolic and hard links, and what is no longer there.
-Owners only where this server may set them. What is never copied: the names in EXCLUDES.
+Owners only where this server may set them. What is not copied: the names in EXCLUDES, unless others are given.
 """
 
 from __future__ import annotations
@@ -63,50 +63,52 @@ async def mark_serving(machine: Machine, *, serving: bool) -> None:
     await _check(machine, await machine.run(script, _MARKS))
 
 
-async def mirror_down(machine: Machine, copy: Path, token: str) -> Copied:
+async def mirror_down(machine: Machine, copy: Path, token: str, *, excludes: Sequence[str] = EXCLUDES) -> Copied:
     """Brings the workspace of the GPU machine that bears the mark of `token` into a folder here, with low priority.
 
     On any other machine nothing is touched, here or there.
     """
     guard = _GUARD.format(mark=mark_of(token), rsync=_POLITE)
-    return await _pull(machine, copy, _POLITE, guard)
+    return await _pull(machine, copy, _POLITE, guard, excludes)
 
 
-async def mirror_up(copy: Path, machine: Machine) -> Copied:
+async def mirror_up(copy: Path, machine: Machine, *, excludes: Sequence[str] = EXCLUDES) -> Copied:
     """Brings a folder here into the workspace of a standby, with low priority."""
-    return await _push(copy, machine, _POLITE)
+    return await _push(copy, machine, _POLITE, excludes)
 
 
-async def pull(machine: Machine, copy: Path) -> Copied:
-    """Brings the workspace of a standby into a folder here: somebody is waiting for it."""
-    return await _pull(machine, copy, _URGENT, _URGENT)
+async def pull(machine: Machine, copy: Path, *, excludes: Sequence[str] = EXCLUDES) -> Copied:
+    """Brings the workspace of a machine into a folder here: somebody is waiting for it."""
+    return await _pull(machine, copy, _URGENT, _URGENT, excludes)
 
 
-async def push(copy: Path, machine: Machine) -> Copied:
+async def push(copy: Path, machine: Machine, *, excludes: Sequence[str] = EXCLUDES) -> Copied:
     """Brings a folder here into the workspace of a machine: somebody is waiting for it."""
-    return await _push(copy, machine, _URGENT)
+    return await _push(copy, machine, _URGENT, excludes)
 
 
-async def differences(machine: Machine, copy: Path, *, from_machine: bool) -> list[str]:
+async def differences(
+    machine: Machine, copy: Path, *, from_machine: bool, excludes: Sequence[str] = EXCLUDES
+) -> list[str]:
     """Reads all of both sides and returns what a copy in the given direction would still have to change."""
     sides = [f"{_host(machine)}:{WORKSPACE}/", f"{copy}/"]
     options = ["--checksum", "--dry-run", *_over(machine)]
-    return (await _rsync(machine, _URGENT, [*options, *(sides if from_machine else reversed(sides))])).changes
+    return (await _rsync(machine, _URGENT, [*options, *(sides if from_machine else reversed(sides))], excludes)).changes
 
 
 def is_excluded(path: PurePosixPath) -> bool:
     return any(fnmatch(part, pattern) for part in path.parts for pattern in EXCLUDES)
 
 
-async def _pull(machine: Machine, copy: Path, rsync: str, remote: str) -> Copied:
+async def _pull(machine: Machine, copy: Path, rsync: str, remote: str, excludes: Sequence[str]) -> Copied:
     await asyncio.to_thread(copy.mkdir, mode=0o700, parents=True, exist_ok=True)
     there = [f"--rsync-path={remote}", *_over(machine), f"{_host(machine)}:{WORKSPACE}/"]
-    return await _rsync(machine, rsync, [*there, f"{copy}/"])
+    return await _rsync(machine, rsync, [*there, f"{copy}/"], excludes)
 
 
-async def _push(copy: Path, machine: Machine, rsync: str) -> Copied:
+async def _push(copy: Path, machine: Machine, rsync: str, excludes: Sequence[str]) -> Copied:
     there = [f"--rsync-path={rsync}", *_over(machine)]
-    return await _rsync(machine, rsync, [*there, f"{copy}/", f"{_host(machine)}:{WORKSPACE}/"])
+    return await _rsync(machine, rsync, [*there, f"{copy}/", f"{_host(machine)}:{WORKSPACE}/"], excludes)
 
 
 def _host(machine: Machine) -> str:
@@ -118,15 +120,15 @@ def _over(machine: Machine) -> list[str]:
     return ["-e", shlex.join(["ssh", *machine.options[:-1]])]
 
 
-async def _rsync(machine: Machine, rsync: str, arguments: Sequence[str]) -> Copied:
+async def _rsync(machine: Machine, rsync: str, arguments: Sequence[str], excludes: Sequence[str]) -> Copied:
     # Whole files: between machines as near as these, looking for differences costs more than it saves.
     # Deletions come last, and rsync leaves them out when it could not read everything.
     keep = ["--recursive", "--links", "--perms", "--times", "--specials", "--hard-links", "--modify-window=-1"]
     keep += ["--owner", "--group", "--numeric-ids"] if os.getuid() == 0 else []
-    excludes = [f"--exclude={pattern}" for pattern in EXCLUDES]
+    without = [f"--exclude={pattern}" for pattern in excludes]
     how = ["--whole-file", "--delete-delay", f"--timeout={SILENT_FOR}"]
     tell = ["--stats", "--no-human-readable", f"--out-format={_CHANGE}%i %n%L"]
-    command = [*rsync.split(), *keep, *excludes, *how, *tell, *arguments]
+    command = [*rsync.split(), *keep, *without, *how, *tell, *arguments]
     try:
         done = await process.run(command, within=HOP_WITHIN)
     except TimeoutError:

@@ -344,3 +344,118 @@ def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     assert len(api.cpu_machines()) == 1
     clear(api)
     api.close()
+
+
+def migrated(api: FailoverApi, instance_id: int, **wish: Any) -> dict[str, Any]:
+    begun = api.call("POST", f"/instances/{instance_id}/migrate", 202, json=wish)
+
+    def over() -> dict[str, Any] | None:
+        event = dict(api.call("GET", f"/instances/migrate/{begun['migration_id']}"))
+        return event if event["phase"] in OVER else None
+
+    return dict(eventually("the migration is over", over))
+
+
+def test_migration_loses_nothing(api: FailoverApi) -> None:
+    """Not even what a standby leaves out, nor what a process writes meanwhile."""
+    instance_id = api.protected(label="mover", files=FILES)
+    api.run(instance_id, "mkdir /workspace/.git; echo ref >/workspace/.git/HEAD; echo x >/workspace/x.log")
+    api.run(
+        instance_id,
+        "setsid bash -c 'while sleep 0.05; do echo $((++n)) >>/workspace/count; done' </dev/null >/dev/null 2>&1 &",
+    )
+    event = migrated(api, instance_id, gpu_type="RTX 4090", max_price=2)
+    assert event["success"], event
+    assert [one["phase"] for one in event["phases"]] == [
+        "searching_gpu",
+        "provisioning",
+        "copying",
+        "final_sync",
+        "verifying",
+        "switching",
+        "complete",
+    ]
+    assert sum(event["phase_timings_ms"].values()) == pytest.approx(event["total_time_ms"], abs=0.01)
+    new_id = event["new_instance_id"]
+    assert [(one["id"], one["gpu_name"], one["label"]) for one in api.at_market()] == [(new_id, "RTX 4090", "mover")]
+    assert api.run(new_id, "cd /workspace; cat .git/HEAD x.log a/1; readlink link") == "ref\nx\n1\na/1\n"
+    counted = api.run(new_id, "cat /workspace/count").split()
+    assert counted == [str(number + 1) for number in range(len(counted))] != []
+    assert f"migrated to instance {new_id}" in api.error("GET", f"/instances/{instance_id}", 404)
+    assert api.standby(new_id)["gpu_failed"] is False
+
+
+def test_migration_that_cannot_be_leaves_the_machine_at_work(api: FailoverApi) -> None:
+    instance_id = api.rent(files=FILES)
+    none = migrated(api, instance_id, gpu_type="RTX 4090", max_price=0.01)
+    assert (none["success"], none["failed_phase"]) == (False, "searching_gpu")
+    assert "the cheapest costs" in none["error"]
+    api.run(
+        instance_id, "setsid bash -c 'while sleep 0.05; do date +%N >/tmp/alive; done' </dev/null >/dev/null 2>&1 &"
+    )
+
+    def kill_the_new_one() -> None:
+        key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
+        if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == "verifying":
+            for row in api.at_market():
+                if row["id"] != instance_id:
+                    httpx2.delete(f"{api.market_url}/api/v0/instances/{row['id']}/", headers=key).raise_for_status()
+
+    with api.at("migration.phase", kill_the_new_one):
+        failed = migrated(api, instance_id, gpu_type="RTX 4090", max_price=2)
+    assert (failed["success"], failed["failed_phase"]) == (False, "verifying")
+    assert f"Instance {instance_id} goes on" in failed["error"]
+    assert [one["id"] for one in api.at_market()] == [instance_id]
+    seen = api.run(instance_id, "cat /tmp/alive")
+    eventually("its processes go on", lambda: api.run(instance_id, "cat /tmp/alive") != seen)
+    assert api.state(instance_id)["status"] in ("running", "idle")
+    assert "gpu_type is missing" in str(api.call("POST", f"/instances/{instance_id}/migrate", 422, json={}))
+
+
+@pytest.mark.parametrize("phase", ["provisioning", "copying", "verifying", "switching"])
+def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
+    own_cloud.up()
+    api = FailoverApi(own_cloud.environment)
+    instance_id = api.rent(label="mover", files=FILES)
+    before = api.run(instance_id, LISTING)
+
+    def kill() -> None:
+        if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == phase:
+            kill_control(own_cloud)
+
+    with api.at("migration.phase", kill):
+        api.call("POST", f"/instances/{instance_id}/migrate", 202, json={"gpu_type": "RTX 4090"})
+        eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+    api.close()
+    own_cloud.up()
+    api = FailoverApi(own_cloud.environment)
+    event = eventually(
+        "the migration is over",
+        lambda: event if (event := api.call("GET", f"/instances/{instance_id}/migrate"))["phase"] in OVER else None,
+    )
+    assert (event["success"], event["failed_phase"]) == (False, phase)
+    eventually("only the old one is at the market", lambda: [one["id"] for one in api.at_market()] == [instance_id])
+    eventually("it runs", lambda: api.actual_status(instance_id) == "running")
+    assert api.run(instance_id, LISTING) == before
+    clear(api)
+    api.close()
+
+
+def test_a_race_for_a_user(api: FailoverApi) -> None:
+    body = {"max_price": 1, "disk_size": 10, "label": "raced"}
+    race_id = api.call("POST", "/instances/race", 202, json=body)["race_id"]
+    race = eventually(
+        "the race is over",
+        lambda: (
+            race if (race := api.call("GET", f"/instances/race/{race_id}"))["status"] in ("won", "failed") else None
+        ),
+    )
+    assert race["status"] == "won", race
+    assert race["losers_gone"]
+    assert [one["id"] for one in api.at_market()] == [race["winner_id"]]
+    states = [one["state"] for one in race["candidates"]]
+    assert (states.count("won"), set(states)) == (1, {"won", "lost"})
+    assert all(one["gone"] for one in race["candidates"] if one["state"] == "lost")
+    race_id = api.call("POST", "/instances/race", 202, json={"max_price": 0.0001})["race_id"]
+    eventually("it is over", lambda: api.call("GET", f"/instances/race/{race_id}")["status"] == "failed")
+    assert "the cheapest costs" in api.call("GET", f"/instances/race/{race_id}")["error"]
