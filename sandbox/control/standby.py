@@ -110,13 +110,25 @@ class Standbys:
 
     async def settle(self) -> None:
         """Takes up what the last run of this process left, and deletes machines of ours that nobody knows of."""
-        for machine in await self._cloud.machines():
-            owner = machine.labels.get(OWNER)
-            if owner is not None and owner not in self._associations:
-                await self._cloud.delete(machine.zone, machine.name)
         for association in self.all():
             if association.token not in self._work:
                 await self._take_up(association)
+        self._spawn(self._delete_strangers())
+
+    async def _delete_strangers(self) -> None:
+        """Nothing else waits for this: the CPU cloud may be away."""
+        while True:
+            try:
+                for machine in await self._cloud.machines():
+                    owner = machine.labels.get(OWNER)
+                    if owner is not None and owner not in self._associations:
+                        _log.warning("CPU machine %s belongs to no standby: it is deleted", machine.name)
+                        await self._cloud.delete(machine.zone, machine.name)
+            except ApiError as error:
+                _log.warning("looking for CPU machines that nobody knows of: %s", error.message)
+                await asyncio.sleep(LONGEST_PAUSE)
+            else:
+                return
 
     async def _take_up(self, association: Association) -> None:
         if association.ending:

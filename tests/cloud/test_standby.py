@@ -239,6 +239,39 @@ def test_a_wiped_machine_does_not_empty_its_standby(standby: Standby) -> None:
         api.call("PUT", "/failover/settings/global", json={"default_strategy": "cpu_standby"})
 
 
+def test_a_machine_that_is_wiped_in_the_middle_of_a_sync(standby: Standby, cloud: CloudUnderTest) -> None:
+    """Nothing of the half that has arrived gets onto the standby."""
+    api = standby.api
+    api.call("PUT", "/failover/settings/global", json={"default_strategy": "disabled"})
+    try:
+        instance_id = api.rent(files=FILES)
+        standby.enable(instance_id)
+        before = standby.on_standby(instance_id, LISTING)
+        api.call("POST", f"/standby/associations/{instance_id}/stop-sync")
+        api.run(instance_id, "cd /workspace; rm random; for i in 1 2 3; do head -c 200M /dev/urandom >big$i; done")
+        api.call("POST", f"/standby/associations/{instance_id}/start-sync")
+        copies = cloud.state_dir / "control" / "standby"
+        eventually("some of it has arrived", lambda: list(copies.glob("*/.big3.*")))
+        api.admin.post(f"{api.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
+        eventually("it is told", lambda: "Interrupted by the market" in str(standby.get(instance_id)["sync_error"]))
+        assert standby.on_standby(instance_id, LISTING) == before
+    finally:
+        api.call("PUT", "/failover/settings/global", json={"default_strategy": "cpu_standby"})
+
+
+def test_a_machine_that_nobody_knows_of_is_deleted_at_the_start(own_cloud: CloudUnderTest) -> None:
+    own_cloud.up()
+    standby = Standby(own_cloud.environment)
+    standby.cpus.insert("dumont-lost-1", labels={"dumont-standby": "nobody"})
+    standby.cpus.insert("somebody-elses")
+    standby.close()
+    own_cloud.down()
+    own_cloud.up()
+    standby = Standby(own_cloud.environment)
+    eventually("it is gone", lambda: [row["name"] for row in standby.cpus.machines()] == ["somebody-elses"])
+    standby.close()
+
+
 def test_a_disk_that_was_wiped_under_the_machine_does_not_empty_its_standby(standby: Standby) -> None:
     """Even the host key is the same: the mark outside of the workspace is missing."""
     api = standby.api
