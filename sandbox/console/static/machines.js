@@ -67,6 +67,7 @@ listenToFailovers((event) => {
   // Who looked at the old machine looks at the one in its place.
   if (event.success && event.new_instance_id && idInAddress() === event.gpu_instance_id) {
     history.replaceState(null, "", `#${event.new_instance_id}`);
+    openDetails(event.new_instance_id);
   }
   look();
 });
@@ -109,7 +110,8 @@ function create(id) {
   const opener = byTestId("open-details", card);
   card.dataset.testid = `machine-card-${id}`;
   card.dataset.instanceId = id;
-  byTestId("machine-details", card).id = `details-${id}`;
+  card.details = byTestId("machine-details", card); // in the page only while it is open
+  card.details.id = `details-${id}`;
   opener.setAttribute("aria-controls", `details-${id}`);
   opener.id = `title-${id}`;
   card.setAttribute("aria-labelledby", opener.id);
@@ -123,6 +125,7 @@ function create(id) {
   for (const button of card.querySelectorAll("[data-action]")) {
     button.addEventListener("click", () => act(id, button));
   }
+  card.details.remove();
   cards.set(id, card);
   // Newest first: before the first card with a smaller id.
   const older = [...byTestId("machines").children].find((other) => Number(other.dataset.instanceId) < id);
@@ -136,7 +139,8 @@ function openDetails(id) {
   for (const [one, card] of cards) {
     const opened = one === id;
     byTestId("open-details", card).setAttribute("aria-expanded", opened);
-    byTestId("machine-details", card).hidden = !opened;
+    if (opened) card.append(card.details);
+    else card.details.remove();
     card.classList.toggle("opened", opened);
     if (opened) card.scrollIntoView({ block: "nearest" });
   }
@@ -155,9 +159,9 @@ function update(card, id, { row, agent, standby, standbyKnown }) {
   setText(byTestId("machine-standby", card), row ? brief || (standbyKnown ? "Sem CPU Standby" : "") : brief);
   setAlert(byTestId("machine-error", card), agent?.error);
   showActivity(card, row?.progress);
-  showFacts(card, id, row, agent);
-  showStandby(card, row, standby, standbyKnown);
-  showActions(card, row, agent);
+  showFacts(card.details, id, row, agent);
+  showStandby(card.details, row, standby, standbyKnown);
+  showActions(card.details, row, agent);
 }
 
 function stateOf(row, agent) {
@@ -190,9 +194,9 @@ function showActivity(card, progress) {
   else bar.removeAttribute("value");
 }
 
-function showFacts(card, id, row, agent) {
+function showFacts(details, id, row, agent) {
   const set = (testid, text) => {
-    const place = byTestId(testid, card);
+    const place = byTestId(testid, details);
     setText(place, text ?? "");
     place.closest("dl > div").hidden = !text;
   };
@@ -214,43 +218,43 @@ function hibernation(agent) {
   return `após ${count(agent.idle_timeout_seconds)} s sem uso da GPU`;
 }
 
-function showStandby(card, row, standby, known) {
-  byTestId("standby", card).hidden = !row && !standby;
-  const control = byTestId("standby-switch", card);
+function showStandby(details, row, standby, known) {
+  byTestId("standby", details).hidden = !row && !standby;
+  const control = byTestId("standby-switch", details);
   if (!control.dataset.busy) {
     control.checked = Boolean(standby) && standby.state !== "disabled";
     control.disabled = !known;
   }
   const [text, kind] = standby ? (STANDBY[standby.state] ?? [standby.state, "busy"]) : ["Desligado", "off"];
-  showBadge(byTestId("standby-state", card), known ? text : "Desconhecido", known ? kind : "bad");
-  byTestId("standby-state", card).dataset.state = standby?.state ?? "none";
-  const facts = byTestId("standby-facts", card);
+  showBadge(byTestId("standby-state", details), known ? text : "Desconhecido", known ? kind : "bad");
+  byTestId("standby-state", details).dataset.state = standby?.state ?? "none";
+  const facts = byTestId("standby-facts", details);
   facts.hidden = !standby;
-  setAlert(byTestId("standby-error", card), standby?.sync_error ?? standby?.error);
+  setAlert(byTestId("standby-error", details), standby?.sync_error ?? standby?.error);
   if (!standby) return;
   const machine = standby.cpu_standby;
-  setText(byTestId("standby-name", card), [machine.name, machine.machine_type].filter(Boolean).join(" · "));
-  setText(byTestId("standby-zone", card), machine.zone ?? "");
-  setText(byTestId("standby-ssh", card), machine.ssh_port ? `ssh -p ${machine.ssh_port} root@${machine.ip}` : "");
-  setNumber(byTestId("standby-price", card), machine.hourly_usd, usdAnHour);
-  setText(byTestId("standby-sync-count", card), count(standby.sync_count));
-  setNumber(byTestId("standby-lag", card), standby.lag_seconds, seconds);
+  setText(byTestId("standby-name", details), [machine.name, machine.machine_type].filter(Boolean).join(" · "));
+  setText(byTestId("standby-zone", details), machine.zone ?? "");
+  setText(byTestId("standby-ssh", details), machine.ssh_port ? `ssh -p ${machine.ssh_port} root@${machine.ip}` : "");
+  setNumber(byTestId("standby-price", details), machine.hourly_usd, usdAnHour);
+  setText(byTestId("standby-sync-count", details), count(standby.sync_count));
+  setNumber(byTestId("standby-lag", details), standby.lag_seconds, seconds);
   for (const item of facts.children) item.hidden = !item.querySelector("dd").textContent;
 }
 
-function showActions(card, row, agent) {
+function showActions(details, row, agent) {
   const asleep = row === null && ["hibernated", "deleted"].includes(agent?.status);
   const atWork = Boolean(row?.failover) || ["hibernating", "waking", "failing_over", "migrating"].includes(agent?.status);
   const runs = row?.actual_status === "running" && !atWork;
   const lost = agent?.status === "lost";
-  for (const button of card.querySelectorAll("[data-action]")) {
+  for (const button of details.querySelectorAll("[data-action]")) {
     const { action } = button.dataset;
     button.hidden = (action === "wake") === (row !== null);
     if (button.dataset.busy) continue;
     button.disabled = !{ wake: asleep, destroy: true, failover: runs || (lost && !atWork) }[action] && !(runs && action !== "wake");
   }
-  byTestId("failover-hint", card).hidden = !row;
-  byTestId("wake-hint", card).hidden = Boolean(row);
+  byTestId("failover-hint", details).hidden = !row;
+  byTestId("wake-hint", details).hidden = Boolean(row);
 }
 
 /** The switch shows what is true: it turns when the API has done so. */

@@ -27,11 +27,10 @@ let asked = 0; // the same for offers
 byTestId("new-machine").addEventListener("click", () => open());
 byTestId("wizard-close").addEventListener("click", () => dialog.close());
 back.addEventListener("click", () => show(step === PROVISION ? 2 : step - 1));
-next.addEventListener("click", forward);
 start.addEventListener("click", begin);
 form.addEventListener("submit", (event) => {
-  event.preventDefault(); // Enter in a field goes on, it does not close the dialog
-  if (step < 3) forward();
+  event.preventDefault(); // it goes on, it does not close the dialog
+  if (step < 3) forward(); // Enter alone never rents anything
 });
 form.addEventListener("change", (event) => {
   setAlert(byTestId("wizard-error"), null);
