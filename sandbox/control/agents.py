@@ -50,9 +50,12 @@ class Agents:
         """A machine was rented: look now."""
         self._something_new.set()
 
-    async def keep(self) -> None:
-        """Looks after the agents for as long as it is not cancelled: often after a rent, then ever less."""
-        await self._adopt()
+    async def keep(self, spares: Callable[[], set[int]]) -> None:
+        """Looks after the agents for as long as it is not cancelled: often after a rent, then ever less.
+
+        `spares`: machines that shall have none, as nobody uses them yet.
+        """
+        await self._adopt(spares)
         pause = NEW
         try:
             while True:
@@ -70,10 +73,10 @@ class Agents:
             for task in self._installing.values():
                 task.cancel()
 
-    async def _adopt(self) -> None:
+    async def _adopt(self, spares: Callable[[], set[int]]) -> None:
         """Takes in machines that were rented here and not noted: the process was killed before the market's answer."""
         for instance in await self._patiently_listed():
-            if instance.rent_token and self._fleet.get(instance.id) is None:
+            if instance.rent_token and self._fleet.get(instance.id) is None and instance.id not in spares():
                 self._fleet.add(TrackedMachine.of(instance))
 
     async def _patiently_listed(self) -> list[MarketInstance]:

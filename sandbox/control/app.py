@@ -20,6 +20,7 @@ from sandbox.control.routes import (
     race,
     snapshots,
     standby,
+    warm_pool,
 )
 from sandbox.control.services import Services
 from sandbox.events import Events
@@ -64,6 +65,7 @@ def build(state: StateDir) -> FastAPI:
     api.include_router(agent.router(services))
     api.include_router(failover.router(services))
     api.include_router(failover.settings_router(services))
+    api.include_router(warm_pool.router(services))
     api.include_router(standby.router(services))
     api.include_router(metrics.router(services))
     app.include_router(api, prefix="/api/v1")

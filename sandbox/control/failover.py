@@ -15,7 +15,7 @@ from typing import Any
 from sandbox.control.detection import Loss, Watch
 from sandbox.control.errors import ApiError, not_found
 from sandbox.control.failover_record import Failover, FailoverPhase, RaceSummary
-from sandbox.control.failover_settings import FailoverSettings, Strategy
+from sandbox.control.failover_settings import Strategy
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
@@ -27,6 +27,7 @@ from sandbox.control.standby import Standbys
 from sandbox.control.succession import Succession
 from sandbox.control.together import Listeners
 from sandbox.control.wake import DEFAULT_DISK, DEFAULT_IMAGE
+from sandbox.control.warm_pool import WarmPool
 from sandbox.events import Events
 
 DEARER = 2.0  # times the old price that a new machine may cost, unless the settings say it
@@ -53,8 +54,8 @@ class Failovers:
         succession: Succession,
         races: Races,
         standbys: Standbys,
+        warm_pool: WarmPool,
         sources: list[Source],
-        settings: FailoverSettings,
         watch: Watch,
         events: Events,
     ) -> None:
@@ -65,8 +66,9 @@ class Failovers:
         self._succession = succession
         self._races = races
         self._standbys = standbys
+        self.warm_pool = warm_pool
         self._sources: dict[str, Source] = {source.name: source for source in sources}
-        self.settings = settings
+        self.settings = succession.settings
         self._watch = watch
         self._events = events
         self._running: dict[int, tuple[Failover, asyncio.Task[None]]] = {}
@@ -181,10 +183,11 @@ class Failovers:
 
     def vanished(self, machine: TrackedMachine) -> bool:
         """The market no longer has a machine, and nobody here has ended it. True when it is remembered nevertheless:
-        its standby still has the workspace, and its owner says what shall become of it."""
-        if self._standbys.get(machine.instance_id) is None or machine.status not in ("running", "idle", "failed"):
+        its second machine still has the workspace, and its owner says what shall become of it."""
+        kept = self._standbys.get(machine.instance_id) or self.warm_pool.get(machine.instance_id)
+        if kept is None or machine.status not in ("running", "idle", "failed"):
             return False
-        machine.status, machine.error = "lost", "It was destroyed at the market; its standby keeps the workspace"
+        machine.status, machine.error = "lost", "It was destroyed at the market; its second machine has the workspace"
         self._fleet.save(machine)
         return True
 
@@ -313,6 +316,10 @@ class Failovers:
         raise ApiError(409, f"Nothing holds the workspace any more: {'; '.join(reasons)}")
 
     async def _search(self, failover: Failover) -> None:
+        if (ready := self._source(failover).machine(failover)) is not None:
+            failover.note(f"no search: instance {ready} is ready")
+            await self._enter(failover, "provisioning")
+            return
         offers = await self._offers(failover)
         if not offers:
             raise ApiError(503, await self._why_none(failover))
@@ -321,7 +328,19 @@ class Failovers:
         failover.note(f"{len(offers)} offers up to {self._price(failover):.4f} USD/h, {same} of them with {model}")
         await self._enter(failover, "provisioning")
 
+    def _source(self, failover: Failover) -> Source:
+        assert failover.data_source is not None  # noqa: S101 - it was chosen
+        return self._sources[failover.data_source]
+
     async def _provision(self, failover: Failover) -> None:
+        if (ready := self._source(failover).machine(failover)) is not None:
+            instance, _ = await self._machines.wait_ready(ready, self._races.ready_within)
+            failover.race = RaceSummary()
+            failover.new_instance_id = ready
+            failover.new_gpu_name, failover.new_hourly_usd = instance.gpu_name, instance.dph_total
+            failover.note(f"instance {ready} answers SSH; nothing was rented")
+            await self._enter(failover, "restoring")
+            return
         race = self._races.get(failover.race_id) if failover.race_id else None
         if race is None or race.status != "won":
             race = self._races.order()
@@ -345,14 +364,13 @@ class Failovers:
 
     async def _restore(self, failover: Failover) -> None:
         assert failover.new_instance_id is not None  # noqa: S101 - it was rented
-        assert failover.data_source is not None  # noqa: S101 - it was chosen
-        source = self._sources[failover.data_source]
+        source = self._source(failover)
         instance, machine = await self._machines.wait_ready(failover.new_instance_id, self._races.ready_within)
         if failover.with_restore and not failover.data_restored:
             back = await source.restore(failover, machine)
             failover.files_restored, failover.bytes_restored = back.files, back.bytes
             failover.data_restored = True
-            failover.note(f"{back.files} files are on instance {instance.id}, compared with their source")
+            failover.note(f"{back.files} files are on instance {instance.id}, {back.words}")
             self._save(failover)
         await self._take_place(failover, Won(instance, machine), source)
         await self._enter(failover, "complete")
@@ -413,7 +431,9 @@ class Failovers:
         """Ends what was begun for a failover that cannot succeed. What serves the workspace goes on serving it."""
         phase = failover.phase
         new_id = failover.new_instance_id
-        if new_id is not None:
+        if new_id is not None and failover.data_source == "warm_pool":
+            words += f". Warm instance {new_id} is kept: it has the workspace"
+        elif new_id is not None:
             try:
                 await self._races.disposals.end(f"unused-{new_id}", new_id, f"failover {failover.failover_id}")
             except ApiError as error:

@@ -115,7 +115,8 @@ class Instances:
         for machine in self._fleet:
             if machine.instance_id in listed:
                 continue
-            served = machine.status == "lost" and self._standbys.get(machine.instance_id) is not None
+            kept = self._standbys.get(machine.instance_id) or self._failovers.warm_pool.get(machine.instance_id)
+            served = machine.status == "lost" and kept is not None
             if machine.status == "failing_over" or served:
                 was = self._failovers.as_it_was(machine.instance_id)
                 if was is not None:
@@ -154,6 +155,7 @@ class Instances:
             if self._standbys.get(instance_id) is not None:
                 await self._standbys.fail_over(instance_id, reason)
         self._failovers.settings.forget(instance_id)
+        await self._failovers.warm_pool.end(instance_id)
         self._fleet.remove(instance_id)
 
     async def set_state(self, instance_id: int, state: str) -> None:
@@ -182,6 +184,7 @@ class Instances:
             "failover": failover.brief() if failover else None,
             "migration": {"migration_id": migration.migration_id, "phase": migration.phase} if migration else None,
             "standby": association.brief() if association else None,
+            "warm_for": self._failovers.warm_pool.serves(instance.id),
         }
 
 

@@ -26,11 +26,12 @@ from sandbox.control.race import Races
 from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
-from sandbox.control.sources import SnapshotSource, StandbySource
+from sandbox.control.sources import SnapshotSource, StandbySource, WarmSource
 from sandbox.control.ssh import Door
 from sandbox.control.standby import Standbys
 from sandbox.control.succession import Succession
 from sandbox.control.wake import Wakes
+from sandbox.control.warm_pool import WarmPool
 from sandbox.events import Events
 from sandbox.records import Records
 from sandbox.state import StateDir
@@ -107,6 +108,15 @@ class Services:
         )
         settings = FailoverSettings(self.records)
         succession = Succession(self.fleet, self.agents, settings)
+        self.warm_pool = WarmPool(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.races,
+            settings,
+            copies=state.root / "control" / "warm",
+            interval=times.standby_sync,
+        )
         self.migrations = Migrations(
             self.fleet,
             self.market,
@@ -124,8 +134,12 @@ class Services:
             succession,
             self.races,
             self.standbys,
-            [StandbySource(self.standbys, progress_of), SnapshotSource(self.snapshots, self.standbys)],
-            settings,
+            self.warm_pool,
+            [
+                StandbySource(self.standbys, progress_of),
+                SnapshotSource(self.snapshots, self.standbys),
+                WarmSource(self.warm_pool, self.standbys),
+            ],
             self.watch,
             events,
         )
@@ -158,6 +172,7 @@ class Services:
             self.wakes.settle,
             self.hibernations.settle,
             self.standbys.settle,
+            self.warm_pool.settle,
             self.failovers.settle,
             self.migrations.settle,
         ):
@@ -169,7 +184,8 @@ class Services:
                     _log.warning("at start: %s", error.message)
                     await asyncio.sleep(0.1)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.agents.keep())
+            group.create_task(self.agents.keep(self.warm_pool.machine_ids))
+            group.create_task(self.warm_pool.keep())
             group.create_task(self.watch.keep(self.failovers.is_protected, self.failovers.lost))
 
     def _vanished(self, machine: TrackedMachine) -> None:
@@ -185,6 +201,7 @@ class Services:
         for service in (
             self.failovers,
             self.migrations,
+            self.warm_pool,
             self.races,
             self.standbys,
             self.hibernations,

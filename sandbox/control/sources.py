@@ -11,6 +11,7 @@ from sandbox.control.progress import ProgressOf
 from sandbox.control.snapshots import Snapshots
 from sandbox.control.ssh import Machine
 from sandbox.control.standby import Standbys
+from sandbox.control.warm_pool import WarmPool
 
 WORKSPACE = "/workspace"
 
@@ -21,6 +22,7 @@ class Back:
 
     files: int
     bytes: int | None
+    words: str = "compared with their source"
 
 
 class Source(Protocol):
@@ -37,6 +39,9 @@ class Source(Protocol):
         Raises:
             ApiError: it cannot; the message says why.
         """
+
+    def machine(self, failover: Failover) -> int | None:
+        """The machine that has the workspace already; None when one must be found."""
 
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         """Brings the workspace onto the new machine and compares."""
@@ -71,6 +76,9 @@ class StandbySource:
         if association.synced_from is not None and failover.lost_at is not None:
             failover.rpo_seconds = round(max(0.0, failover.lost_at - association.synced_from), 3)
         return f"standby {association.machine_name} serves the workspace as of {failover.rpo_seconds} s before the loss"
+
+    def machine(self, failover: Failover) -> int | None:
+        return None
 
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         association = self._standbys.known(failover.gpu_instance_id)
@@ -109,6 +117,9 @@ class SnapshotSource:
         age = f"taken {failover.rpo_seconds} s before the loss"
         return f"no machine serves the workspace; snapshot {failover.snapshot_id}, {age}, will be restored"
 
+    def machine(self, failover: Failover) -> int | None:
+        return None
+
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         assert failover.snapshot_id is not None  # noqa: S101 - take_over has chosen it
         snapshot = await self._snapshots.find(failover.snapshot_id)
@@ -121,3 +132,41 @@ class SnapshotSource:
         if association is None:
             return f"instance {new_id} has no standby, as before"
         return f"instance {new_id} has no standby: {association.machine_name} is kept as it is, for what it may hold"
+
+
+class WarmSource:
+    """The second machine of the warm pool: it becomes the new machine as it is."""
+
+    name: DataSource = "warm_pool"
+
+    def __init__(self, pool: WarmPool, standbys: Standbys) -> None:
+        self._pool = pool
+        self._standbys = standbys
+
+    async def readiness(self, instance_id: int) -> str | None:
+        return self._pool.why_not(instance_id)
+
+    async def take_over(self, failover: Failover) -> str:
+        warm, words = await self._pool.take_over(failover.gpu_instance_id)
+        if warm.synced_from is not None and failover.lost_at is not None:
+            failover.rpo_seconds = round(max(0.0, failover.lost_at - warm.synced_from), 3)
+        return f"{words}, as of {failover.rpo_seconds} s before the loss"
+
+    def machine(self, failover: Failover) -> int | None:
+        warm = self._pool.get(failover.gpu_instance_id)
+        return warm.warm_instance_id if warm else failover.new_instance_id
+
+    async def restore(self, failover: Failover, machine: Machine) -> Back:
+        warm = self._pool.get(failover.gpu_instance_id)
+        if warm is None:
+            raise ApiError(409, f"instance {failover.gpu_instance_id} has no warm machine any more")
+        return Back(*await self._pool.compare(warm))
+
+    async def follow(self, failover: Failover, new_id: int) -> str:
+        """The next warm machine comes by itself: the settings of the new machine want one."""
+        warm = self._pool.get(failover.gpu_instance_id)
+        if warm is not None:
+            await self._pool.release(warm)
+        if self._standbys.get(failover.gpu_instance_id) is not None:
+            await self._standbys.follow(failover.gpu_instance_id, new_id)
+        return "another warm machine is being rented"

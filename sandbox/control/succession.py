@@ -12,7 +12,7 @@ class Succession:
     def __init__(self, fleet: Fleet, agents: Agents, settings: FailoverSettings) -> None:
         self._fleet = fleet
         self._agents = agents
-        self._settings = settings
+        self.settings = settings
 
     async def take_place(self, old: TrackedMachine, new: MarketInstance) -> bool:
         """Gives the new machine the settings of the old one, and an agent. May be repeated.
@@ -24,5 +24,5 @@ class Succession:
         unhurried = max(old.config.idle_timeout_seconds, HibernationConfig().idle_timeout_seconds)
         machine.config = old.config.model_copy(update={"idle_timeout_seconds": unhurried})
         self._fleet.save(machine)
-        self._settings.carry_over(old.instance_id, new.id)
+        self.settings.carry_over(old.instance_id, new.id)
         return await self._agents.install(machine, new)

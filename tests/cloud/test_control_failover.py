@@ -96,7 +96,7 @@ def api(cloud: CloudUnderTest) -> Iterator[FailoverApi]:
 
 def clear(client: FailoverApi) -> None:
     for row in client.call("GET", "/instances")["instances"]:
-        client.call("DELETE", f"/instances/{row['id']}")
+        client.http.delete(f"/instances/{row['id']}")  # a warm machine goes with the one that it is for
     assert client.at_market() == []
     for instance_id in client.call("GET", "/standby/associations")["associations"]:
         client.call("POST", f"/standby/{instance_id}/disable", json={"force": True})
@@ -459,3 +459,60 @@ def test_a_race_for_a_user(api: FailoverApi) -> None:
     race_id = api.call("POST", "/instances/race", 202, json={"max_price": 0.0001})["race_id"]
     eventually("it is over", lambda: api.call("GET", f"/instances/race/{race_id}")["status"] == "failed")
     assert "the cheapest costs" in api.call("GET", f"/instances/race/{race_id}")["error"]
+
+
+def with_warm_machine(api: FailoverApi, instance_id: int) -> int:
+    """Waits until the second machine is in step with this one; returns its id."""
+    now = time.time()
+
+    def in_step() -> int | None:
+        warm = api.call("GET", f"/warmpool/status/{instance_id}")
+        ready = warm["state"] == "ready" and warm["lag_seconds"] < time.time() - now
+        return int(warm["warm_instance_id"]) if ready else None
+
+    return int(eventually("a warm machine in step", in_step))
+
+
+def test_a_warm_machine_takes_over(api: FailoverApi) -> None:
+    instance_id = api.rent(label="warm", files=f"{FILES}; mkdir .git; echo ref >.git/HEAD")
+    settings = {"use_global_settings": False, "strategy": "warm_pool"}
+    api.call("PUT", f"/failover/settings/machines/{instance_id}", json=settings)
+    warm_id = with_warm_machine(api, instance_id)
+    before = api.run(instance_id, LISTING)
+    assert api.call("GET", f"/failover/readiness/{instance_id}")["data_source"] == "warm_pool"
+    api.preempt(instance_id)
+    event = api.ended(eventually("a failover", lambda: api.failovers_of(instance_id))[0]["failover_id"])
+    check_success(event)
+    assert (event["data_source"], event["new_instance_id"]) == ("warm_pool", warm_id)
+    assert event["race"]["offers_tried"] == 0
+    assert api.run(warm_id, LISTING) == before
+    # It is its user's machine now, and gets a warm machine of its own.
+    assert api.call("GET", f"/instances/{warm_id}")["label"] == "warm"
+    next_id = with_warm_machine(api, warm_id)
+    assert sorted(one["id"] for one in api.at_market()) == sorted([warm_id, next_id])
+    api.call("POST", f"/warmpool/disable/{warm_id}")
+    assert [one["id"] for one in api.at_market()] == [warm_id]
+
+
+def test_a_warm_machine_that_is_lost_too(api: FailoverApi) -> None:
+    """Then the snapshot serves; and nothing of the pool is left."""
+    instance_id = api.rent(files=FILES)
+    api.call("POST", f"/warmpool/enable/{instance_id}", 202)
+    with_warm_machine(api, instance_id)
+    before = api.run(instance_id, LISTING)
+    api.call("POST", f"/instances/{instance_id}/snapshots", 201, json={"name": "rescue"})
+
+    def lose_it_too() -> None:
+        warm = api.call("GET", f"/warmpool/status/{instance_id}").get("warm_instance_id")
+        if warm is not None and warm in [one["id"] for one in api.at_market()]:
+            key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
+            httpx2.delete(f"{api.market_url}/api/v0/instances/{warm}/", headers=key).raise_for_status()
+
+    with api.at("failover.phase", lose_it_too):
+        event = api.fail_over(instance_id)
+    check_success(event)
+    assert event["data_source"] == "snapshot"
+    new_id = event["new_instance_id"]
+    assert api.run(new_id, LISTING) == before
+    next_id = with_warm_machine(api, new_id)
+    assert sorted(one["id"] for one in api.at_market()) == sorted([new_id, next_id])
