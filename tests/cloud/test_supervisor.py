@@ -232,7 +232,8 @@ def test_clouds_that_start_at_the_same_moment_get_ports_of_their_own(tmp_path: P
         said = [start.communicate(timeout=DEADLINE) for start in starts]
         assert [start.returncode for start in starts] == [0] * 3, said
         ports = [port for cloud in clouds for port in StateDir(cloud.state_dir).config().ports.model_dump().values()]
-        assert len(set(ports)) == 9
+        taken = [port for port in ports if port]
+        assert len(set(taken)) == len(taken) >= 9
     finally:
         for cloud in clouds:
             cloud.run("down")
