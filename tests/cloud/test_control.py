@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
+from sandbox.control.progress import Progress
+from sandbox.control.restic import Credentials, Restic
+from sandbox.control.ssh import Door
 from sandbox.state import StateDir
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, Probe, eventually
@@ -263,6 +271,57 @@ def test_long_work_tells_how_far_it_has_come(api: ControlApi) -> None:
     seconds = [progress["seconds"] for progress in told]
     assert seconds == sorted(seconds)
     watched("/snapshots", 400, {**query, "source_path": "/nowhere"})
+
+
+def test_a_restore_reads_each_pack_once(cloud: CloudUnderTest, api: ControlApi, tmp_path: Path) -> None:
+    folders = "for d in $(seq 300); do mkdir $d; for f in $(seq 5); do echo $d $f >$d/$f; done; done"
+    instance_id = api.rent(files=f"head -c 50000000 /dev/urandom >big; {folders}")
+    address = api.call("GET", f"/instances/{instance_id}")
+    state, store = StateDir(cloud.state_dir), cloud.environment["B2_ENDPOINT"]
+    asked: list[bytes] = []
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        received = 0
+        with closing(writer):
+            while piece := await reader.read(1 << 20):
+                asked.extend(re.findall(rb"GET \S*/data/../(\w+) HTTP", piece))
+                received += len(piece)
+                writer.write(piece)
+                await writer.drain()
+        return received
+
+    async def backup_and_restore() -> tuple[int, int]:
+        """How many bytes the backup stored, and how many came back from the store for the restore."""
+        received: list[int] = []
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = await asyncio.open_connection("127.0.0.1", urlsplit(store).port)
+            _, size = await asyncio.gather(forward(reader, there[1]), forward(there[0], writer))
+            received.append(size)
+
+        async with await asyncio.start_server(connected, "127.0.0.1", 0) as between:
+            port = between.sockets[0].getsockname()[1]
+            secrets = state.secrets()
+            restic = Restic(
+                Credentials(
+                    repository=f"s3:http://127.0.0.1:{port}/{secrets.b2_bucket}/{uuid.uuid4().hex}",
+                    key_id=secrets.b2_key_id, key=secrets.b2_application_key, password=secrets.restic_password,
+                ), tmp_path / "control",
+            )  # fmt: skip
+            door = Door(state.control_key, state.root / "known_hosts", state.config().cloud_id)
+            machine = door.machine(instance_id, address["ssh_host"], address["ssh_port"])
+            taken = await restic.backup(machine, "/workspace", [], Progress("snapshot"))
+            asked.clear()
+            received.clear()
+            folder, progress = "/workspace", Progress("restore")
+            assert await restic.restore(machine, taken.snapshot_id, folder, folder, progress, verify=False) == 1501
+            await restic.close()
+        return taken.stored, sum(received)
+
+    stored, received = asyncio.run(backup_and_restore())
+    assert len(asked) >= 3  # the big file takes some packs, the folders one
+    assert len(asked) == len(set(asked))
+    assert stored * 0.9 < received < stored * 1.05
 
 
 def test_a_full_disk_leaves_the_workspace_as_it_was(api: ControlApi) -> None:

@@ -101,6 +101,7 @@ def test_what_a_backup_says() -> None:
         item(5, 0),
         item(0, 7),
         item(0, 0),
+        item(0, 0).replace(b"/a", rb"/\"data_size_in_repo\":9,\"metadata_size\":9,\"metadata_size_in_repo\":9"),
         b'{"message_type":"summary","files_new":1,"snapshot_id":"abcdef01"}\n',
     ):
         output.read(line)
