@@ -120,9 +120,22 @@ class Failovers:
 
     async def readiness(self, instance_id: int) -> dict[str, str | None]:
         """For each source of the machine's strategy, why it could not serve; None when it could."""
+        return {source.name: await source.readiness(instance_id) for source in self._sources_of(instance_id)}
+
+    def _sources_of(self, instance_id: int) -> list[Source]:
         names = SOURCES[self.settings.strategy(instance_id)]
-        sources = [self._sources[name] for name in names if name in self._sources]
-        return {source.name: await source.readiness(instance_id) for source in sources}
+        return [self._sources[name] for name in names if name in self._sources]
+
+    async def _refuse_without_source(self, instance_id: int) -> None:
+        """One source that could serve is enough: the others are not looked at, for a look may take its time."""
+        reasons = []
+        for source in self._sources_of(instance_id):
+            reason = await source.readiness(instance_id)
+            if reason is None:
+                return
+            reasons.append(reason)
+        words = f"Instance {instance_id} has nothing to fail over to ({'; '.join(reasons)}). It was left as it is"
+        raise ApiError(404, words)
 
     # --- beginnings ---
 
@@ -141,12 +154,7 @@ class Failovers:
         strategy = self.settings.strategy(instance_id)
         if strategy == "disabled":
             raise ApiError(409, f"Failover is disabled for instance {instance_id}")
-        reasons = await self.readiness(instance_id)
-        if all(reasons.values()):
-            raise ApiError(
-                404, f"Instance {instance_id} has nothing to fail over to ({'; '.join(map(str, reasons.values()))}). "
-                "It was left as it is"
-            )  # fmt: skip
+        await self._refuse_without_source(instance_id)
         # Nothing is awaited from here to the record: of two orders at the same time one is refused.
         self._refuse_second(instance_id)
         self._fleet.refuse_while_busy(instance_id)
