@@ -27,6 +27,7 @@ QUICK = 5.0
 # A product that hangs is not waited for: a machine that it does not destroy in this time is destroyed at the market.
 CALL_TIMEOUT = 2.0
 ESSENTIAL_TIMEOUT = 20.0
+PRODUCT, CPU_CLOUD = "Dumont Cloud", "the CPU cloud"
 
 
 class Row(Protocol):
@@ -78,15 +79,22 @@ class Clearing:
         ledger: Ledger,
         say: Callable[[str], None],
         *,
+        cpu_cloud: Cloud | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`market` is None when the user has no key for it; `say` writes a line of the log.
+        """`market` and `cpu_cloud` are None when the user has no key for them; `say` writes a line of the log.
 
         The product is asked first, because it must know that its user wants the machine gone, or it might replace it.
-        The market is asked to destroy what is still there at the next look. Its listing is the one that counts.
+        The market is asked to destroy what is still there at the next look. Its listing is the one that counts. So it
+        is with the CPU cloud and the standbys, which carry the label of their GPU machine in their name.
         """
-        self._clouds: Mapping[str, Cloud] = {"Dumont Cloud": dumont} | ({"the marketplace": market} if market else {})
-        self._witness = "the marketplace" if market else "Dumont Cloud"
+        self._clouds: Mapping[str, Cloud] = (
+            {PRODUCT: dumont}
+            | ({"the marketplace": market} if market else {})
+            | ({CPU_CLOUD: cpu_cloud} if cpu_cloud else {})
+        )
+        self._witnesses = ["the marketplace" if market else PRODUCT, *([CPU_CLOUD] if cpu_cloud else [])]
+        self._witness = " and ".join(self._witnesses)
         self._ledger = ledger
         self._say = say
         self._clock = clock or Clock()
@@ -95,7 +103,7 @@ class Clearing:
     def clear(self, rents: Sequence[Rent], prefix: str | None = None, *, patience: float = PATIENCE) -> Cleared:
         """Destroys the machines of the rents, and every one whose label begins with the prefix; closes the rents.
 
-        It ends when two listings of the witness, one after the other, show none of them, or when the patience does.
+        It ends when two listings of the witnesses, one after the other, show none of them, or when the patience does.
         """
         begun = self._clock.now()
         quiet = max((_window(rent) for rent in rents), default=0.0)
@@ -103,7 +111,7 @@ class Clearing:
         looks_in_vain = 0
         while True:
             lists = self._lists(rents, prefix)
-            seen = lists.get(self._witness)
+            seen = self._seen(lists)
             looks_in_vain = looks_in_vain + 1 if seen == {} else 0
             elapsed = self._clock.now() - begun
             if looks_in_vain >= 2 and elapsed >= quiet:
@@ -112,13 +120,19 @@ class Clearing:
                 self._give_up(cleared, seen, rents)
                 break
             present = {id_: label for ours in lists.values() for id_, label in ours.items()}
-            self._destroy(present, again=cleared.destroyed)
+            self._destroy(lists, again=cleared.destroyed)
             # What the product alone still shows is its own business; the witness decides what there was.
             cleared.destroyed |= present if seen is None else seen
             # Quick while there is something to do, gentle while a lost create call is waited for.
             self._clock.pause(PAUSE if present or elapsed < QUICK else 4 * PAUSE)
         self._close(rents, cleared)
         return cleared
+
+    def _seen(self, lists: Mapping[str, dict[int, str]]) -> dict[int, str] | None:
+        """What the witnesses list; None when one of them did not answer."""
+        if any(witness not in lists for witness in self._witnesses):
+            return None
+        return {id_: label for witness in self._witnesses for id_, label in lists[witness].items()}
 
     def _lists(self, rents: Sequence[Rent], prefix: str | None) -> dict[str, dict[int, str]]:
         """Our machines, label by id, in the listing of every cloud that answers."""
@@ -132,29 +146,31 @@ class Clearing:
             }
 
         calls = {(name, "list its machines"): partial(ours, cloud) for name, cloud in self._clouds.items()}
-        answers = self._at_once(calls, essential=(self._witness, "list its machines"))
+        essential = [(witness, "list its machines") for witness in self._witnesses]
+        answers = self._at_once(calls, essential=essential)
         return {name: rows for (name, _), rows in answers.items()}
 
-    def _destroy(self, machines: Mapping[int, str], again: Collection[int]) -> None:
-        """Asks the product; for machines that survived that, everybody."""
-        product = next(iter(self._clouds))
+    def _destroy(self, lists: Mapping[str, Mapping[int, str]], again: Collection[int]) -> None:
+        """Asks the product to destroy the GPU machines; for what survived that, everybody who can have it."""
+        standbys = lists.get(CPU_CLOUD, {})
+        machines = {id_ for name, ours in lists.items() if name != CPU_CLOUD for id_ in ours}
         calls = {
             (name, f"destroy {id_}"): partial(cloud.destroy, id_)
             for name, cloud in self._clouds.items()
-            for id_ in machines
-            if name == product or id_ in again
+            for id_ in (standbys if name == CPU_CLOUD else machines)
+            if name == PRODUCT or id_ in again
         }
         for name, what in calls:
             self._say(f"asking {name} to {what}")
         self._at_once(calls)
 
     def _at_once(
-        self, calls: Mapping[tuple[str, str], Callable[[], T]], essential: tuple[str, str] | None = None
+        self, calls: Mapping[tuple[str, str], Callable[[], T]], essential: Collection[tuple[str, str]] = ()
     ) -> dict[tuple[str, str], T]:
         """Makes all calls, each named by whom and what, at the same time.
 
-        Returns the answers that came in time; only for the essential one it waits longer. What does not answer or fails
-        is logged, and not asked again while it hangs: the next look decides.
+        Returns the answers that came in time; only for the essential ones it waits longer. What does not answer or
+        fails is logged, and not asked again while it hangs: the next look decides.
         """
         answers: dict[tuple[str, str], T] = {}
 
@@ -171,7 +187,7 @@ class Clearing:
                 self._hanging[name] = threading.Thread(target=call, args=(name, function), daemon=True)
                 self._hanging[name].start()
         for name in calls:
-            timeout = ESSENTIAL_TIMEOUT if name == essential else CALL_TIMEOUT
+            timeout = ESSENTIAL_TIMEOUT if name in essential else CALL_TIMEOUT
             self._hanging[name].join(max(0.0, begun + timeout - time.monotonic()))
         self._hanging = {name: thread for name, thread in self._hanging.items() if thread.is_alive()}
         return answers.copy()

@@ -16,6 +16,7 @@ import httpx2
 from pydantic import SecretStr
 
 from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, RekindleError, Unknown
+from rekindle.failover_views import Progression, StandbyView, progression, standby_view
 from rekindle.http import PAUSES, AnswerLost, Json, JsonClient, Refused
 
 API = "/api/v1"
@@ -497,6 +498,88 @@ class DumontClient:
                 f"{host}:{port}: compare the list of machines."
             )
         return found[0]
+
+    # Standby, failover, migration
+
+    def enable_standby(self, instance_id: int) -> None:
+        """Asks for a CPU standby of a machine. The answer comes before it is there.
+
+        Raises:
+            Refused: with the product's words (no such machine, it has one already, …).
+        """
+        self.needs("POST", f"{API}/standby/{{id}}/enable", "CPU standbys")
+        self._call("POST", f"/standby/{instance_id}/enable", {})
+
+    def disable_standby(self, instance_id: int, *, timeout: float = 180.0) -> None:
+        """Asks for the end of a standby; returns when the product says that its machine is gone."""
+        self._call("POST", f"/standby/{instance_id}/disable", {}, timeout=timeout)
+
+    def standby(self, instance_id: int) -> StandbyView | None:
+        """The standby of a machine, or None when the product knows of none."""
+        try:
+            row = self._call("GET", f"/standby/associations/{instance_id}")
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+        return standby_view(_object(row, "GET /standby/associations/{id}"))
+
+    def fail_over(self, instance_id: int, reason: str = "spot_interruption") -> str:
+        """Has a machine fail over: the product ends it for real. Returns the failover's id.
+
+        Raises:
+            Refused: with the product's words (nothing to fail over to, one goes on already, …).
+        """
+        self.needs("POST", f"{API}/standby/{{id}}/simulate-failover", "failing over by hand")
+        answer = _object(
+            self._call("POST", f"/standby/{instance_id}/simulate-failover", {"reason": reason}),
+            "POST /standby/{id}/simulate-failover",
+        )
+        return str(answer.get("failover_id") or "")
+
+    def failover(self, failover_id: str) -> Progression:
+        """How a failover goes."""
+        return progression(
+            _object(self._call("GET", f"/standby/failover/status/{failover_id}"), "GET /standby/failover/status/{id}")
+        )
+
+    def failovers(self) -> list[Progression]:
+        """The failovers that go on, then those that ended in the last day, the newest first."""
+        active = _rows(self._call("GET", "/standby/failover/active"), "failovers", "GET /standby/failover/active")
+        report = self._call("GET", "/standby/failover/report", params={"days": 1})
+        return [progression(row) for row in [*active, *_rows(report, "history", "GET /standby/failover/report")]]
+
+    def failover_strategy(self, instance_id: int, strategy: str) -> str:
+        """Chooses how a machine shall fail over. Returns the strategy that the product says is in effect."""
+        self.needs("PUT", f"{API}/failover/settings/machines/{{id}}", "choosing a failover strategy")
+        body = {"use_global_settings": False, "strategy": strategy}
+        answer = _object(
+            self._call("PUT", f"/failover/settings/machines/{instance_id}", body), "PUT /failover/settings/machines"
+        )
+        return str(answer.get("effective_strategy") or "")
+
+    def readiness(self, instance_id: int) -> dict[str, Any]:
+        """Whether a machine could fail over now, in the product's words."""
+        return _object(self._call("GET", f"/failover/readiness/{instance_id}"), "GET /failover/readiness/{id}")
+
+    def migrate(self, instance_id: int, gpu_type: str, max_price: float) -> str:
+        """Has a machine moved to another GPU model. Returns the migration's id.
+
+        Raises:
+            Refused: with the product's words.
+        """
+        self.needs("GET", f"{API}/instances/migrate/{{id}}", "following a migration")
+        answer = _object(
+            self._call("POST", f"/instances/{instance_id}/migrate", {"gpu_type": gpu_type, "max_price": max_price}),
+            "POST /instances/{id}/migrate",
+        )
+        return str(answer.get("migration_id") or "")
+
+    def migration(self, migration_id: str) -> Progression:
+        """How a migration goes."""
+        return progression(
+            _object(self._call("GET", f"/instances/migrate/{migration_id}"), "GET /instances/migrate/{id}")
+        )
 
     # The wire
 

@@ -34,6 +34,7 @@ from pydantic import BaseModel
 from rekindle.clearing import PATIENCE, Cleared, Clearing, sweep
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.gcp import GcpClient
 from rekindle.ledger import Ledger, label_prefix, process_identity
 from rekindle.market import MarketClient
 from rekindle.settings import Settings
@@ -65,14 +66,34 @@ class Orders(BaseModel):
     dumont_password: str
     market_url: str | None
     market_key: str | None
+    gcp_url: str | None = None
+    gcp_project: str | None = None
+    gcp_token: str | None = None
     private_files: Path | None
 
 
 class Guard:
     """The run's side: starts the guard's process, keeps it alive, and tells it when all is done. Thread-safe."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, run_id: str, private_files: Path | None = None) -> None:
-        """Starts nothing yet. `private_files` is a folder of the run that shall not outlive it either."""
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        run_id: str,
+        private_files: Path | None = None,
+        *,
+        watches_cpu_cloud: bool = False,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            settings: addresses and credentials.
+            ledger: names what is to be destroyed.
+            run_id: the run that is guarded.
+            private_files: a folder of the run that shall not outlive it either.
+            watches_cpu_cloud: whether CPU standbys of the run are looked for at the CPU cloud as well.
+        """
+        self._watches_cpu_cloud = watches_cpu_cloud
         self._private_files = private_files
         self._settings = settings
         self._ledger = ledger
@@ -185,6 +206,9 @@ class Guard:
             dumont_password=settings.dumont_password.get_secret_value(),
             market_url=settings.vast_url if settings.vast_api_key else None,
             market_key=settings.vast_api_key.get_secret_value() if settings.vast_api_key else None,
+            gcp_url=settings.gcp_url if self._watches_cpu_cloud else None,
+            gcp_project=settings.gcp_project,
+            gcp_token=settings.gcp_access_token.get_secret_value() if settings.gcp_access_token else None,
             private_files=self._private_files,
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
@@ -258,14 +282,17 @@ def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Cleari
     market = None
     if orders.market_url and orders.market_key:
         market = MarketClient(orders.market_url, orders.market_key, pauses=())
+    gcp = None
+    if orders.gcp_url and orders.gcp_project and orders.gcp_token:
+        gcp = GcpClient(orders.gcp_url, orders.gcp_project, orders.gcp_token, pauses=())
     wait_until(
         "the target to let the guard in",
-        lambda: [cloud.instances() for cloud in (dumont, market) if cloud],
+        lambda: [cloud.instances() for cloud in (dumont, market, gcp) if cloud],
         bool,
         timeout=START_TIMEOUT / 2,
         tolerate=(Weather, Unknown),
     )
-    return Clearing(dumont, market, ledger, say)
+    return Clearing(dumont, market, ledger, say, cpu_cloud=gcp)
 
 
 def _answer(line: str) -> None:

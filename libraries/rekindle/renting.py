@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rekindle.budget import Budget, hourly_at_most
+from rekindle.budget import Budget, Reservation, hourly_at_most
 from rekindle.destruction import Destroyer, Listing, Market
 from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
@@ -32,6 +32,8 @@ LOST_TIMEOUT = 30.0
 MIN_RELIABILITY = 0.95
 # What the product gives a machine that it rents by itself.
 PRODUCTS_DISK_GB = 100.0
+# What a CPU standby costs at most, USD an hour, its disk included.
+STANDBY_USD = 0.15
 # From these no machine becomes ready any more.
 TERMINAL = frozenset({"exited", "error", "offline", "stopped", "paused"})
 
@@ -62,6 +64,28 @@ class _Wish:
     disk_gb: float
     minutes: float
     gpu_name: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A machine that is about to be rented: the money is reserved, and the intent is on disk.
+
+    `before`: the ids of all machines that were there then; `asked_at`: monotonic seconds.
+    """
+
+    wish: _Wish
+    before: frozenset[int]
+    intent: int
+    reservation: Reservation
+    asked_at: float
+
+    def rented(self, instance_id: int) -> RentedMachine:
+        """The machine that came of it."""
+        wish = self.wish
+        agreed = hourly_at_most(wish.price, wish.disk_gb)
+        return RentedMachine(
+            instance_id, wish.label, wish.gpu_name, agreed, self.asked_at, self.intent, self.reservation
+        )
 
 
 class _NotReady(str):
@@ -206,13 +230,68 @@ class Renter:
             Mismatch: the product failed and left a machine rented (it is destroyed then), or rented too dear a one.
             Weather, Misconfigured, AmbiguousCreate: as `rent`; and whatever `make` raises.
         """
+        wish = self._products_wish(label, what, max_price, disk_gb, minutes)
+        return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
+
+    def expect(
+        self,
+        label: str,
+        *,
+        what: str,
+        max_price: float,
+        disk_gb: float = PRODUCTS_DISK_GB,
+        minutes: float = MINUTES,
+    ) -> Expected:
+        """Makes ready for a machine that the product will rent by itself, some time after this (failover, migration).
+
+        Money is reserved and the intent on disk when this returns: whoever dies from now on, somebody knows the label
+        to look for. `arrived` or `did_not_arrive` must follow.
+
+        Args and errors as for `adopt`.
+        """
+        return self._intend(self._products_wish(label, what, max_price, disk_gb, minutes))
+
+    def arrived(self, expected: Expected, instance_id: int, ready_timeout: float = READY_TIMEOUT) -> RentedMachine:
+        """Takes over the machine that was expected, and waits until a command can run on it.
+
+        Raises:
+            Mismatch: it is too dear, or the market has no such machine.
+            Weather: it never became ready; it is destroyed then.
+        """
+        return self._until_ready(self._noted(expected, instance_id), ready_timeout)
+
+    def did_not_arrive(self, expected: Expected, error: RekindleError) -> RekindleError:
+        """Destroys what came all the same, and closes the books. Returns the error that tells everything."""
+        lost = [expected.rented(found) for found in self._find(expected.wish.label, expected.before, error)]
+        if lost:
+            return self._cleared(expected.wish, lost, error)
+        self._never_came(expected, error)
+        return error
+
+    def everything(self) -> dict[int, str | None]:
+        """Label by id of every GPU machine that anybody lists."""
+        return self._everything()
+
+    def intend_standby(self, machine: RentedMachine) -> int:
+        """Writes down that a machine is about to get a CPU standby, whose name will hold the machine's label."""
+        self._guard.ensure_ready()
+        return self._ledger.intend(self._run_id, machine.label, None, STANDBY_USD, MINUTES)
+
+    def standby_gone(self, intent: int, proof: str) -> None:
+        """Writes down that a standby is proven gone."""
+        self._ledger.destroyed(intent, proof)
+
+    def new_label(self) -> str:
+        """A label of this run, for a machine that is rented by other means (on the page)."""
+        return f"{label_prefix(self._run_id)}{next(self._numbers)}"
+
+    def _products_wish(self, label: str, what: str, max_price: float, disk_gb: float, minutes: float) -> _Wish:
         # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
         if not any(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price)):
             raise Weather(
                 f"No GPU offers available under ${max_price:.2f}/h for {what}. Wait some minutes or raise MAX_PRICE."
             )
-        wish = _Wish(what, label, None, max_price, disk_gb, minutes, gpu_name="")
-        return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
+        return _Wish(what, label, None, max_price, disk_gb, minutes, gpu_name="")
 
     def offers(
         self, *, max_price: float, disk_gb: float, gpu_name: str | None = None, region: str | None = None
@@ -256,6 +335,23 @@ class Renter:
             make: rents it, once.
             keep_lost: whether a machine is wanted even when the answer of `make` was lost and it had to be looked for.
         """
+        expected = self._intend(wish)
+        try:
+            instance_id = make()
+        except RekindleError as error:
+            lost = [expected.rented(found) for found in self._find(wish.label, expected.before, error)]
+            if not lost:
+                self._never_came(expected, error)
+                if isinstance(error, AmbiguousCreate):
+                    raise self._explained(error, wish.label) from error
+                raise
+            if len(lost) > 1 or not keep_lost:
+                raise self._cleared(wish, lost, error) from error
+            instance_id = lost[0].id
+        return self._noted(expected, instance_id)
+
+    def _intend(self, wish: _Wish) -> Expected:
+        """Money, guard, inventory, and the intent on disk; in this order."""
         reservation = self._budget.reserve(wish.what, wish.price, wish.minutes, wish.disk_gb)
         try:
             self._guard.ensure_ready()
@@ -264,32 +360,21 @@ class Renter:
         except BaseException:
             self._budget.settle(reservation, 0)
             raise
-        asked_at = self._clock.now()
+        return Expected(wish, before, intent, reservation, self._clock.now())
 
-        def rented(instance_id: int) -> RentedMachine:
-            agreed = hourly_at_most(wish.price, wish.disk_gb)
-            return RentedMachine(instance_id, wish.label, wish.gpu_name, agreed, asked_at, intent, reservation)
-
+    def _noted(self, expected: Expected, instance_id: int) -> RentedMachine:
+        """Writes the machine's id down."""
         try:
-            machine = rented(make())
-        except RekindleError as error:
-            lost = [rented(found) for found in self._find(wish.label, before, error)]
-            if not lost:
-                self._ledger.never_created(intent, str(error))
-                self._budget.settle(reservation, 0)
-                if isinstance(error, AmbiguousCreate):
-                    raise self._explained(error, wish.label) from error
-                raise
-            if len(lost) > 1 or not keep_lost:
-                raise self._cleared(wish, lost, error) from error
-            machine = lost[0]
-        try:
-            self._ledger.created(intent, machine.id)
+            self._ledger.created(expected.intent, instance_id)
         except RekindleError:
             with suppress(RekindleError):  # the label is still in the ledger, and the guard finds it
-                self._dumont.destroy(machine.id)
+                self._dumont.destroy(instance_id)
             raise
-        return machine
+        return expected.rented(instance_id)
+
+    def _never_came(self, expected: Expected, error: RekindleError) -> None:
+        self._ledger.never_created(expected.intent, str(error))
+        self._budget.settle(expected.reservation, 0)
 
     def _everything(self) -> dict[int, str | None]:
         """Label by id of every machine that anybody lists."""

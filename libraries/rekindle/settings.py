@@ -17,6 +17,7 @@ from rekindle.errors import Misconfigured
 ADVICE = 'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
 
 WITHOUT_MARKET = "Without the market as a witness: --variable DECLINED_WITNESSES:market"
+WITHOUT_GCP = "Without the CPU cloud as a witness: --variable DECLINED_WITNESSES:gcp"
 
 
 class Settings(BaseModel):
@@ -33,6 +34,12 @@ class Settings(BaseModel):
     dumont_password: SecretStr = Field(description="the password of the Dumont account")
     vast_url: str | None = Field(None, description="the address of the market, such as https://console.vast.ai")
     vast_api_key: SecretStr | None = Field(None, description="the API key of the market's account")
+    gcp_url: str | None = Field(None, description="the address of the CPU cloud, https://compute.googleapis.com")
+    gcp_project: str | None = Field(None, description="the project of the CPU cloud in which standbys live")
+    gcp_access_token: SecretStr | None = Field(None, description="an access token of the CPU cloud's project")
+    dumont_console_url: str | None = Field(
+        None, description="the address of the web page; that of the API when missing"
+    )
     b2_key_id: str = Field(description="the id of the bucket's application key")
     b2_application_key: SecretStr = Field(description="the bucket's application key")
     b2_bucket: str = Field(description="the bucket that holds the snapshots")
@@ -78,7 +85,7 @@ class Settings(BaseModel):
         given = {name: value for name in variables if (value := mapping.get(name.upper())) and value.strip()}
         cls._demand(given, [name for name in variables if cls.model_fields[name].is_required() or name in also])
         read: dict[str, Any] = dict(given)
-        for name in ("dumont_api_url", "vast_url"):
+        for name in ("dumont_api_url", "vast_url", "gcp_url", "dumont_console_url"):
             if name in read:
                 read[name] = _address(name, read[name])
         endpoint = given["b2_endpoint"]
@@ -101,6 +108,7 @@ class Settings(BaseModel):
             width = max(map(len, missing))
             lines = [f"  {name.upper():{width}}  {cls.model_fields[name].description}" for name in missing]
             advice = [ADVICE, *([WITHOUT_MARKET] if {"vast_url", "vast_api_key"} & set(missing) else [])]
+            advice += [WITHOUT_GCP] if any(name.startswith("gcp_") for name in missing) else []
             raise Misconfigured("\n".join(["Missing in the environment and in .env:", *lines, *advice]))
 
 

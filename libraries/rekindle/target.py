@@ -24,6 +24,7 @@ from rekindle.destruction import Destroyer
 from rekindle.dumont import DumontClient
 from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
 from rekindle.errors import Misconfigured, RekindleError
+from rekindle.gcp import GcpClient
 from rekindle.guard import Guard
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
@@ -31,9 +32,10 @@ from rekindle.objects import ObjectStore
 from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
 from rekindle.settings import Settings
+from rekindle.standby import Standby, Standbys
 
 Kind = Literal["sandbox", "live"]
-Witness = Literal["market", "restic"]
+Witness = Literal["market", "restic", "gcp"]
 StateDir = Literal["temporary"] | Path
 
 STATE_DIR = PROJECT_DIR / ".rekindle"
@@ -42,6 +44,8 @@ ENV_FILE = PROJECT_DIR / ".env"
 # What snapshots are read with, and the market is asked with: optional by themselves.
 REPOSITORY_SETTINGS = ("restic_repository", "restic_password")
 MARKET_SETTINGS = ("vast_url", "vast_api_key")
+# Needed only where CPU standbys are tested.
+GCP_SETTINGS = ("gcp_url", "gcp_project", "gcp_access_token")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Target:
         run_id: names this run; every machine's label carries it.
         settings: addresses and credentials.
         market: None when it is declined as a witness.
+        gcp: the CPU cloud; None when it is declined as a witness, or its credentials are not given.
+        standbys: makes CPU standbys, and proves that they are gone.
         budget: what this run may still spend.
         machines: what this run has rented, by id; those that are gone too.
         warnings: what the user should know although nothing failed.
@@ -102,7 +108,9 @@ class Target:
     budget: Budget
     warnings: list[str]
     folder: Path
+    gcp: GcpClient | None = None
     machines: dict[int, RentedMachine] = field(default_factory=dict)
+    made_standbys: list[Standby] = field(default_factory=list)
     _embedded: EmbeddedCloud | None = None
 
     @property
@@ -119,8 +127,24 @@ class Target:
         return self._embedded
 
     @property
+    def console_url(self) -> str:
+        """Where the web page is."""
+        return self.settings.dumont_console_url or self.settings.dumont_api_url
+
+    @property
+    def standbys(self) -> Standbys:
+        """Makes CPU standbys, and proves that they are gone.
+
+        Raises:
+            Misconfigured: the credentials of the CPU cloud are missing, and it is not declined as a witness.
+        """
+        if self.gcp is None and "gcp" not in self.declined:
+            self.settings.require(*GCP_SETTINGS)
+        return Standbys(self.dumont, self.gcp, self.renter, self.folder / "known_hosts", self.settings.ssh_key_path)
+
+    @property
     def declined(self) -> frozenset[Witness]:
-        """Witnesses that the user cannot give: the `market`, or the program `restic` on this side."""
+        """Witnesses that the user cannot give: the `market`, the CPU cloud, or the program `restic` on this side."""
         return self.choice.declined
 
     @property
@@ -203,7 +227,7 @@ def witnesses(text: str) -> frozenset[Witness]:
     if strangers := named - set(get_args(Witness)):
         raise Misconfigured(
             f"DECLINED_WITNESSES names {', '.join(sorted(strangers))}, but the witnesses that can be declined are "
-            f"{' and '.join(get_args(Witness))}."
+            f"{', '.join(get_args(Witness)[:-1])} and {get_args(Witness)[-1]}."
         )
     return frozenset(witness for witness in get_args(Witness) if witness in named)
 
@@ -263,12 +287,13 @@ def close() -> None:
     try:
         target.guard.stand_down()
     finally:
-        for machine in target.machines.values():
-            if machine.ssh:
-                machine.ssh.close()
-        target.dumont.close()
-        if target.market:
-            target.market.close()
+        ways_in = [machine.ssh for machine in target.machines.values()]
+        ways_in += [standby.ssh for standby in target.made_standbys]
+        for ssh in filter(None, ways_in):
+            ssh.close()
+        for client in (target.dumont, target.market, target.gcp):
+            if client:
+                client.close()
         tempfile.tempdir = None
         shutil.rmtree(target.folder, ignore_errors=True)
 
@@ -297,15 +322,18 @@ def _open(choice: Choice) -> Target:
     market = None
     if "market" not in choice.declined and settings.vast_url and settings.vast_api_key:
         market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value())
+    gcp = None
+    if "gcp" not in choice.declined and settings.gcp_url and settings.gcp_project and settings.gcp_access_token:
+        gcp = GcpClient(settings.gcp_url, settings.gcp_project, settings.gcp_access_token.get_secret_value())
     run_id = f"{time.strftime('%m%d%H%M%S')}-{secrets.token_hex(3)}"
     ledger = Ledger(STATE_DIR / "ledger.db", target=settings.dumont_api_url)
-    swept = sweep(Clearing(dumont, market, ledger, lambda _: None), ledger)
+    swept = sweep(Clearing(dumont, market, ledger, lambda _: None, cpu_cloud=gcp), ledger)
     budget = Budget(choice.budget_usd)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
     # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
     # moment such files hold credentials.
     tempfile.tempdir = str(folder)
-    guard = Guard(settings, ledger, run_id, private_files=folder)
+    guard = Guard(settings, ledger, run_id, private_files=folder, watches_cpu_cloud=gcp is not None)
     destroyer = Destroyer(dumont, market, ledger, budget)
     return Target(
         choice=choice,
@@ -314,6 +342,7 @@ def _open(choice: Choice) -> Target:
         _embedded=embedded,
         dumont=dumont,
         market=market,
+        gcp=gcp,
         store=ObjectStore(
             settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
         ),

@@ -28,7 +28,7 @@ The Market Is Declined
 
 There Is No Such Witness
     Opening Should Fail
-    ...    DECLINED_WITNESSES names sun, but the witnesses that can be declined are market and restic.
+    ...    DECLINED_WITNESSES names sun, but the witnesses that can be declined are market, restic and gcp.
     ...    declined=market, sun
 
 There Is No Budget

@@ -195,7 +195,7 @@ def test_a_witness_that_does_not_exist_is_told() -> None:
     with pytest.raises(Misconfigured) as raised:
         target.witnesses("market, sun, moon")
     assert str(raised.value) == (
-        "DECLINED_WITNESSES names moon, sun, but the witnesses that can be declined are market and restic."
+        "DECLINED_WITNESSES names moon, sun, but the witnesses that can be declined are market, restic and gcp."
     )
 
 

@@ -1,0 +1,163 @@
+"""The client of the CPU cloud (Google's Compute Engine): the witness of the machines that CPU standbys live on."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx2
+from pydantic import SecretStr
+
+from rekindle.errors import Misconfigured, Unknown
+from rekindle.http import PAUSES, JsonClient, Refused
+
+# `dumont-<label of the GPU machine>-<epoch>`: how the product names a standby.
+_NAME = re.compile(r"dumont-(?P<label>.+)-\d+")
+MOST_PAGES = 1000
+
+
+@dataclass(frozen=True)
+class CpuMachine:
+    """A machine as the CPU cloud has it: `status` such as RUNNING; address and port are None while it has none.
+
+    `hourly_usd` is None where the cloud does not tell it.
+    """
+
+    id: int
+    name: str
+    zone: str
+    machine_type: str
+    status: str
+    ip: str | None
+    ssh_port: int | None
+    hourly_usd: float | None
+
+    @property
+    def label(self) -> str | None:
+        """The label of the GPU machine that it stands by, out of its name."""
+        found = _NAME.fullmatch(self.name)
+        return found["label"] if found else None
+
+
+class GcpClient:
+    """One project of the CPU cloud. Thread-safe.
+
+    Args:
+        url: the cloud's address, without `/compute`.
+        project: whose machines.
+        token: an access token.
+        pauses: seconds between the tries of calls that may be repeated.
+        pause: how to pause.
+        transport: how requests are sent; tests bring their own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        project: str,
+        token: str,
+        *,
+        pauses: Sequence[float] = PAUSES,
+        pause: Callable[[float], None] = time.sleep,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._project = f"/compute/v1/projects/{project}"
+        self._http = JsonClient(
+            "CPU cloud",
+            url,
+            advice="Is it running? Is GCP_URL its address?",
+            token=SecretStr(token),
+            pauses=pauses,
+            pause=pause,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"GcpClient({self._http.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def machine(self, zone: str, name: str) -> CpuMachine | None:
+        """The machine, or None when the cloud has none of this name in this zone.
+
+        Raises:
+            Misconfigured: the token is wrong.
+            Unknown: it could not be asked.
+        """
+        try:
+            return _machine(self._http.get(f"{self._project}/zones/{zone}/instances/{name}"))
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise self._cannot_tell(f"whether CPU machine {name} exists", refused) from None
+
+    def instances(self) -> list[CpuMachine]:
+        """Every machine of the project, in all zones, all pages. An error is raised, never an empty list."""
+        what = "which CPU machines exist"
+        rows: list[CpuMachine] = []
+        token: str | None = None
+        for _ in range(MOST_PAGES):
+            try:
+                answer = self._http.get(f"{self._project}/aggregated/instances", params={"pageToken": token})
+            except Refused as refused:
+                raise self._cannot_tell(what, refused) from None
+            scopes = answer.get("items") if isinstance(answer, dict) else None
+            if not isinstance(scopes, dict):
+                raise Unknown(f"It cannot be told {what}: the CPU cloud's answer has no `items`.")
+            rows += [_machine(row) for scope in scopes.values() for row in scope.get("instances", [])]
+            token = answer.get("nextPageToken")
+            if not token:
+                return rows
+        raise Unknown(f"It cannot be told {what}: there are more than {MOST_PAGES} pages.")
+
+    def destroy(self, machine_id: int) -> bool:
+        """Has a machine deleted, by its number. Returns whether there was one; the cloud deletes it a little later."""
+        found = next((row for row in self.instances() if row.id == machine_id), None)
+        if found is None:
+            return False
+        try:
+            self._http.delete(f"{self._project}/zones/{found.zone}/instances/{found.name}")
+        except Refused as refused:
+            if refused.status == 404:
+                return False
+            raise self._cannot_tell(f"whether CPU machine {found.name} was deleted", refused) from None
+        return True
+
+    def _cannot_tell(self, what: str, refused: Refused) -> Unknown | Misconfigured:
+        if refused.status in {401, 403}:
+            return Misconfigured(
+                f"The CPU cloud at {self._http.url} refused the token: {refused.text} "
+                "Check GCP_ACCESS_TOKEN and GCP_PROJECT."
+            )
+        return Unknown(f"It cannot be told {what}: {refused}")
+
+
+def _machine(row: Any) -> CpuMachine:
+    try:
+        interfaces = row.get("networkInterfaces") or [{}]
+        access = (interfaces[0].get("accessConfigs") or [{}])[0]
+        address = access.get("natIP")
+        price = row.get("hourlyUsd")
+        return CpuMachine(
+            id=int(row["id"]),
+            name=str(row["name"]),
+            zone=str(row["zone"]).rpartition("/")[2],
+            machine_type=str(row["machineType"]).rpartition("/")[2],
+            status=str(row["status"]),
+            ip=address,
+            # Only a cloud whose machines share one address has ports of its own.
+            ssh_port=(int(row["sshPort"]) if row.get("sshPort") else 22) if address else None,
+            hourly_usd=None if price is None else float(price),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unknown(f"A machine of the CPU cloud cannot be read: {error!r}.") from None

@@ -1,0 +1,286 @@
+"""CPU standbys: made by the product, looked at by ourselves.
+
+That the product says "ready" is a claim. The witnesses are the CPU cloud, which lists the machine, and the machine
+itself, which must hold over SSH what we have written on the GPU machine after the claim.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rekindle.dumont import DumontClient
+from rekindle.errors import Mismatch, RekindleError, Unknown
+from rekindle.failover_views import StandbyView
+from rekindle.gcp import CpuMachine, GcpClient
+from rekindle.manifest import Comparison, Manifest, compare, take_manifest
+from rekindle.rented import RentedMachine
+from rekindle.renting import Renter
+from rekindle.ssh import Machine, SshRefused
+from rekindle.waiting import Clock, Timeout, wait_until
+
+# Standbys whose CPU machine has this name have it written after the state that the product claims.
+USABLE = frozenset({"syncing", "ready"})
+NOT_WITNESSED = "not witnessed, because the CPU cloud is declined"
+
+_WRITE = 'printf "%s\\n" "$2" >"$1.part" && mv -- "$1.part" "$1"'
+_READ = 'cat -- "$1" 2>/dev/null || true'
+_REMOVE = 'rm -f -- "$1"'
+
+
+@dataclass
+class Standby:
+    """A CPU machine that mirrors a GPU machine. Times are monotonic seconds, money is USD an hour.
+
+    Attributes:
+        machine: the GPU machine that it mirrors now.
+        name, zone: at the CPU cloud.
+        hourly_usd: of the CPU machine, without its disk; None where nobody tells it.
+        asked_at: when it was ordered.
+        intent: its row in the ledger.
+    """
+
+    machine: RentedMachine
+    name: str
+    zone: str
+    hourly_usd: float | None
+    asked_at: float
+    intent: int
+    ssh: Machine | None = None
+    gone: bool = False
+
+    def __str__(self) -> str:
+        return f"standby {self.name} of machine {self.machine.id}"
+
+    @property
+    def cpu(self) -> Machine:
+        """The way in over SSH."""
+        if self.ssh is None:
+            raise Unknown(f"{self} has no SSH address yet, so nothing can be asked of it.")
+        return self.ssh
+
+
+@dataclass(frozen=True)
+class Synced:
+    """A nonce that was written on the GPU machine and has been read on the standby.
+
+    `seconds`: from the moment at which it was surely written until it was read. `claimed_lag`: what the product said of
+    the lag then, seconds.
+    """
+
+    nonce: str
+    path: str
+    seconds: float
+    looks: int
+    claimed_lag: float | None
+
+
+@dataclass(frozen=True)
+class StandbyProof:
+    """That a standby is gone: who was asked, and what was seen."""
+
+    witnesses: tuple[tuple[str, str, str], ...]
+    not_witnessed: tuple[str, ...]
+    seconds: float
+
+
+@dataclass
+class Standbys:
+    """Makes standbys, looks at them, and proves that they are gone."""
+
+    dumont: DumontClient
+    gcp: GcpClient | None
+    renter: Renter
+    known_hosts: Path
+    key: Path
+    clock: Clock = field(default_factory=Clock)
+
+    def enable(self, machine: RentedMachine, timeout: float) -> Standby:
+        """Has the product give a machine a standby, and waits until the CPU machine is there and lets us in.
+
+        Raises:
+            Timeout: it does not come up, or the product says why not.
+            Mismatch: the product says that it is there, and the CPU cloud has no such machine.
+        """
+        intent = self.renter.intend_standby(machine)
+        asked_at = self.clock.now()
+        try:
+            self.dumont.enable_standby(machine.id)
+            return self.existing(machine, timeout, intent=intent, asked_at=asked_at)
+        except RekindleError:
+            if self._nothing_is_there(machine):
+                self.renter.standby_gone(intent, "the product made none")
+            raise
+
+    def existing(
+        self, machine: RentedMachine, timeout: float, *, intent: int | None = None, asked_at: float | None = None
+    ) -> Standby:
+        """Takes over a standby that was ordered elsewhere (on the page), and waits until it is there."""
+        if intent is None:
+            intent = self.renter.intend_standby(machine)
+        asked_at = self.clock.now() if asked_at is None else asked_at
+        view = wait_until(
+            f"{machine} to have a CPU standby that has synced",
+            lambda: self.dumont.standby(machine.id),
+            lambda view: view is not None and view.state in USABLE and bool(view.ip and view.ssh_port),
+            timeout=timeout,
+            hopeless=lambda view: f"it failed: {view.sync_error}" if view and view.state == "error" else None,
+            describe=lambda view: str(view or "Dumont Cloud knows of none"),
+            clock=self.clock,
+        ).value
+        assert view is not None  # noqa: S101 - it was waited for
+        standby = Standby(machine, view.name, view.zone, view.hourly_usd, asked_at, intent)
+        self._meet(standby, view)
+        return standby
+
+    def _meet(self, standby: Standby, view: StandbyView) -> None:
+        """Goes where the CPU cloud says that it is; where nobody can be asked, where the product says."""
+        host, port = view.ip, view.ssh_port
+        if row := self._row(standby):
+            if (row.ip, row.ssh_port) != (host, port) or row.status != "RUNNING":
+                raise Mismatch(
+                    f"Dumont Cloud says that {standby} is at {host}:{port}; the CPU cloud says that it is "
+                    f"{row.status} at {row.ip}:{row.ssh_port}."
+                )
+            standby.hourly_usd = row.hourly_usd if row.hourly_usd is not None else standby.hourly_usd
+        assert host is not None  # noqa: S101 - it was waited for
+        assert port is not None  # noqa: S101 - it was waited for
+        standby.ssh = Machine(host, port, self.key, self.known_hosts, standby.name)
+        wait_until(
+            f"{standby} to let us in over SSH", standby.ssh.pin, bool, timeout=30, tolerate=(SshRefused,),
+            clock=self.clock,
+        )  # fmt: skip
+
+    def _row(self, standby: Standby) -> CpuMachine | None:
+        if self.gcp is None:
+            return None
+        row = self.gcp.machine(standby.zone, standby.name)
+        if row is None:
+            raise Mismatch(f"Dumont Cloud says that {standby} is there, but the CPU cloud has no such machine.")
+        return row
+
+    def _nothing_is_there(self, machine: RentedMachine) -> bool:
+        try:
+            if self.dumont.standby(machine.id) is not None:
+                return False
+            return self.gcp is not None and all(row.label != machine.label for row in self.gcp.instances())
+        except RekindleError:
+            return False
+
+    def wait_until_synced(self, standby: Standby, root: str, timeout: float) -> Synced:
+        """Writes a nonce on the GPU machine, and looks for it on the standby by ourselves.
+
+        Raises:
+            Timeout: it does not arrive; says what the product claims meanwhile.
+        """
+        nonce = secrets.token_hex(16)
+        path = f"{root}/sync-test-{nonce[:8]}.txt"
+        standby.machine.machine.run(_WRITE, path, nonce)
+        written_at = self.clock.now()
+        standby.machine.seen_alive()
+        try:
+            waited = wait_until(
+                f"{path} to be on {standby}",
+                lambda: standby.cpu.run(_READ, path).text,
+                lambda text: text == nonce,
+                timeout=timeout,
+                tolerate=(SshRefused,),
+                clock=self.clock,
+            )
+        except Timeout as late:
+            raise Timeout(f"{late} Dumont Cloud says of it: {self.dumont.standby(standby.machine.id)}.") from None
+        seconds = self.clock.now() - written_at
+        # A sync that began after the nonce was there has brought everything that was there before it.
+        view = wait_until(
+            f"a whole sync of {standby} that began after {path} was written",
+            lambda: self.dumont.standby(standby.machine.id),
+            lambda view: view is not None and view.lag_seconds is not None
+            and view.lag_seconds < self.clock.now() - written_at,
+            timeout=timeout,
+            describe=str,
+            clock=self.clock,
+        ).value  # fmt: skip
+        return Synced(nonce, path, seconds, waited.looks, view.lag_seconds if view else None)
+
+    def compare(self, standby: Standby, manifest: Manifest) -> Comparison:
+        """Reads the whole tree on the standby and compares it with a manifest of the GPU machine's."""
+        return compare(manifest, take_manifest(standby.cpu, manifest.root))
+
+    def prove_gone(self, standby: Standby, patience: float) -> StandbyProof:
+        """Proves that nobody sees a standby any more: product, CPU cloud (by name and in the listing), SSH.
+
+        Raises:
+            Mismatch: it is still there; it was deleted at the CPU cloud, where there is a way in.
+        """
+        begun = self.clock.now()
+        traces: list[str] = []
+
+        def look() -> bool:
+            traces[:] = self._traces(standby)
+            return not traces
+
+        try:
+            looks = wait_until(f"{standby} to be gone", look, bool, timeout=patience, clock=self.clock).looks
+        except Timeout:
+            seen = ", ".join(traces)
+            raise Mismatch(f"{standby} should be gone, but {seen}.{self._rescue(standby)}") from None
+        if standby.ssh:
+            standby.ssh.close()
+        standby.gone = True
+        none = f"no trace in {looks} look{'s' if looks > 1 else ''}"
+        witnesses = [("Dumont Cloud", "association", none), ("machine", "SSH", none)]
+        if self.gcp:
+            witnesses.append(("CPU cloud", "by name and in a full listing", none))
+        self.renter.standby_gone(standby.intent, f"{none}, by {', '.join(name for name, *_ in witnesses)}")
+        missing = () if self.gcp else (f"CPU cloud: {NOT_WITNESSED}",)
+        return StandbyProof(tuple(witnesses), missing, self.clock.now() - begun)
+
+    def _traces(self, standby: Standby) -> list[str]:
+        traces = []
+        if self.dumont.standby(standby.machine.id) is not None:
+            traces.append("Dumont Cloud still shows it")
+        if self.gcp and (row := self.gcp.machine(standby.zone, standby.name)):
+            traces.append(f"the CPU cloud still has it as {row.status}")
+        elif self.gcp and any(row.name == standby.name for row in self.gcp.instances()):
+            traces.append("the CPU cloud still lists it")
+        if standby.ssh and _lives(standby.ssh):
+            traces.append("SSH to it still answers")
+        return traces
+
+    def _rescue(self, standby: Standby) -> str:
+        if self.gcp is None:
+            return f" Delete {standby.name} in zone {standby.zone} by hand: it costs money."
+        try:
+            row = self.gcp.machine(standby.zone, standby.name)
+            if row is None or not self.gcp.destroy(row.id):
+                return " The CPU cloud does not have it."
+            wait_until(
+                "it to be gone", lambda: self.gcp is None or self.gcp.machine(standby.zone, standby.name) is None, bool,
+                timeout=60, clock=self.clock,
+            )  # fmt: skip
+        except RekindleError as error:
+            return f" Rekindle tried to delete it at the CPU cloud and failed: {error}"
+        standby.gone = True
+        self.renter.standby_gone(standby.intent, "deleted at the CPU cloud by Rekindle")
+        return " Rekindle has deleted it at the CPU cloud itself."
+
+
+def write_nonce(machine: Machine, path: str) -> tuple[str, float]:
+    """Writes a fresh nonce into a file of a machine. Returns it, and the moment at which it was surely there."""
+    nonce = secrets.token_hex(16)
+    machine.run(_WRITE, path, nonce)
+    return nonce, time.monotonic()
+
+
+def remove_file(machine: Machine, path: str) -> None:
+    """Removes a file of a machine; one that is not there is fine."""
+    machine.run(_REMOVE, path)
+
+
+def _lives(ssh: Machine) -> bool:
+    try:
+        return ssh.answers()
+    except Mismatch:  # the address was given to another machine already
+        return False
