@@ -516,3 +516,34 @@ def test_a_warm_machine_that_is_lost_too(api: FailoverApi) -> None:
     assert api.run(new_id, LISTING) == before
     next_id = with_warm_machine(api, new_id)
     assert sorted(one["id"] for one in api.at_market()) == sorted([new_id, next_id])
+
+
+@pytest.mark.parametrize("phase", ["failover_to_cpu", "provisioning", "restoring"])
+def test_whoever_destroys_a_machine_in_mid_failover_gets_that(api: FailoverApi, phase: str) -> None:
+    """Nothing is left: not the new machine, no loser of the race, no standby."""
+    instance_id = api.protected(files=FILES)
+
+    def destroy() -> None:
+        running = api.call("GET", "/standby/failover/active")["failovers"]
+        if running and running[0]["phase"] == phase:
+            api.call("DELETE", f"/instances/{instance_id}")
+
+    with api.at("failover.phase", destroy):
+        event = api.fail_over(instance_id)
+    assert (event["phase"], event["failed_phase"]) == ("failed", phase)
+    assert "destroyed by its user" in event["error"]
+    eventually("its standby is gone", lambda: api.cpu_machines() == [])
+    assert api.at_market() == []
+    assert api.error("GET", f"/instances/{instance_id}", 404)
+
+
+def test_several_at_once(api: FailoverApi) -> None:
+    machines = {
+        instance_id: api.run(instance_id, LISTING) for instance_id in [api.protected(files=FILES) for _ in "123"]
+    }
+    begun = [api.call("POST", f"/standby/{one}/simulate-failover")["failover_id"] for one in machines]
+    events = [api.ended(failover_id) for failover_id in begun]
+    for event in events:
+        check_success(event)
+        assert api.run(event["new_instance_id"], LISTING) == machines[event["gpu_instance_id"]]
+    assert sorted(one["id"] for one in api.at_market()) == sorted(one["new_instance_id"] for one in events)
