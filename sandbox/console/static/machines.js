@@ -63,19 +63,21 @@ const look = keepDoing(async () => {
   setText(byTestId("machines-status"), seen.size ? many : "Nenhuma máquina");
 }, LOOK_EVERY);
 
-listenToFailovers((event) => {
-  // Who looked at the old machine looks at the one in its place.
-  if (event.success && event.new_instance_id && idInAddress() === event.gpu_instance_id) {
-    history.replaceState(null, "", `#${event.new_instance_id}`);
-    openDetails(event.new_instance_id);
-  }
-  look();
-});
+listenToFailovers((event) => wasReplaced(event.gpu_instance_id, event));
 window.addEventListener("hashchange", () => openDetails(idInAddress()));
 byTestId("restore-onto-new").addEventListener("click", async (event) => {
   await busy(event.target, () => restoreOnto(null));
   look();
 });
+
+/** Who looked at the old machine looks at the one in its place. */
+function wasReplaced(id, { success, new_instance_id: newId }) {
+  if (success && newId && idInAddress() === id) {
+    history.replaceState(null, "", `#${newId}`);
+    openDetails(newId);
+  }
+  look();
+}
 
 /** All machines, newest first: those that the market has, and those that sleep in a snapshot. */
 function gather(rows, agents, standbys) {
@@ -297,7 +299,7 @@ const ACTIONS = {
     say(`A máquina ${id} acordou como ${woken.new_instance_id} (${seconds(woken.time_taken)}).`);
   },
   async migrate(id) {
-    await migrate(id, machines.get(id).row);
+    await migrate(id, machines.get(id).row, (migration) => wasReplaced(id, migration));
   },
   async destroy(id) {
     const dialog = byTestId("destroy-dialog");
@@ -311,5 +313,6 @@ const ACTIONS = {
 
 async function act(id, button) {
   await busy(button, () => ACTIONS[button.dataset.action](id));
+  button.disabled = true; // until a look has told what can be done now
   await look();
 }

@@ -24,4 +24,3 @@ export const REASONS = {
 };
 
 export const label = (phase) => PHASES.find(([name]) => name === phase)?.[1] ?? phase;
-export const isOver = (event) => event.phase === "complete" || event.phase === "failed";

@@ -1,6 +1,7 @@
 import "./frame.js";
 import { get } from "./api.js";
-import { PHASES, REASONS, SOURCES, isOver, label } from "./phases.js";
+import { PHASES, REASONS, SOURCES, label } from "./phases.js";
+import { isOver } from "./progress.js";
 import { byTestId, copyOf, count, fillFacts, moment, percent, seconds, setAlert, setNumber, setText } from "./view.js";
 
 const ranges = byTestId("failover-time-range").querySelectorAll("button");

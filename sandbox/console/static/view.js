@@ -35,8 +35,8 @@ export const percent = (value) => `${usual.format(value)} %`;
 export const gigabytes = (value) => `${usual.format(value)}\u00a0GB`;
 
 export function seconds(value) {
-  const digits = value < 10 ? 2 : 1;
-  return `${new Intl.NumberFormat("pt-BR", { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value)} s`;
+  const digits = value < 0.1 ? 3 : value < 10 ? 2 : 1;
+  return `${new Intl.NumberFormat("pt-BR", { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value)}\u00a0s`;
 }
 
 export function bytes(value) {
