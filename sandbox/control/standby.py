@@ -518,36 +518,47 @@ class Standbys:
                     await self._configured.wait()  # a new interval holds at once
 
     async def _sync(self, association: Association) -> None:
-        """Two hops: the second only after a whole first one."""
-        token, copy = association.token, self._copy(association)
-        begun, begun_at = time.monotonic(), time.time()
-        gpu = await self._gpu(association)
-        association.copy_is_whole = False
-        self._save(association)
-        try:
-            copied = await sync.mirror_down(gpu, copy, token)
-        except ApiError as error:
-            self._entered.pop(token, None)  # its address may have changed
-            raise ApiError(error.status, await self._about_gpu(association, error.message)) from error
-        association.copied_from, association.copy_is_whole = begun_at, True
-        self._save(association)
-        try:
-            standby = self.standby_machine(association)
-            seen = self._untouched.get(token, UNTOUCHED)
-            if copied.changes or seen >= UNTOUCHED or not await _answers(association):
-                self._untouched.pop(token, None)
-                await sync.mirror_up(copy, standby)
-                seen = 0
-            self._untouched[token] = seen + 1
-        except ApiError as error:
-            words = await self._about_standby(association, error.message)
-            self._become(association, "error")
-            raise ApiError(error.status, words) from error
-        association.synced_from, association.last_sync_at = begun_at, time.time()
+        """Two hops: the second only after a whole first one. One that failed is made up for before the next first."""
+        begun = time.monotonic()
+        waiting = association.copy_is_whole and association.copied_from != association.synced_from
+        changed = True if waiting else await self._first_hop(association)
+        await self._second_hop(association, changed=changed)
+        association.synced_from, association.last_sync_at = association.copied_from, time.time()
         association.last_sync_seconds = round(time.monotonic() - begun, 3)
         association.sync_count += 1
         association.sync_error = None
         self._become(association, "ready")
+
+    async def _first_hop(self, association: Association) -> bool:
+        """From the GPU machine to here. Returns whether anything was new."""
+        begun_at = time.time()
+        association.copy_is_whole = False
+        self._save(association)
+        seen = self._untouched.pop(association.token, UNTOUCHED)  # what a pull that is cut off brings is not new later
+        try:
+            gpu = await self._gpu(association)
+            copied = await sync.mirror_down(gpu, self._copy(association), association.token)
+        except ApiError as error:
+            self._entered.pop(association.token, None)  # its address may have changed
+            raise ApiError(error.status, await self._about_gpu(association, error.message)) from error
+        association.copied_from, association.copy_is_whole = begun_at, True
+        self._save(association)
+        self._untouched[association.token] = seen
+        return bool(copied.changes)
+
+    async def _second_hop(self, association: Association, *, changed: bool) -> None:
+        """From here to the standby: when anything is new, and now and then to see that the standby is as it was."""
+        seen = self._untouched.pop(association.token, UNTOUCHED)
+        try:
+            standby = self.standby_machine(association)
+            if changed or seen >= UNTOUCHED or not await _answers(association):
+                await sync.mirror_up(self._copy(association), standby)
+                seen = 0
+        except ApiError as error:
+            words = await self._about_standby(association, error.message)
+            self._become(association, "error")
+            raise ApiError(error.status, words) from error
+        self._untouched[association.token] = seen + 1
 
     async def _gpu(self, association: Association) -> Machine:
         machine = self._entered.get(association.token)
@@ -565,7 +576,8 @@ class Standbys:
         if instance is None:
             return f"Instance {association.gpu_instance_id} is no longer at the market"
         if not instance.is_running:
-            return f"{words} (status: {instance.actual_status}; {instance.status_msg})"
+            what = f"status: {instance.actual_status}; {instance.status_msg}"
+            return f"Instance {association.gpu_instance_id} is not running ({what})"
         return words
 
     async def _about_standby(self, association: Association, words: str) -> str:

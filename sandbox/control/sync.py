@@ -151,7 +151,7 @@ def _reason(done: process.Finished) -> str:
     if "HOST IDENTIFICATION HAS CHANGED" in done.words or "Host key verification failed" in done.words:
         return "its host key is not the one seen at first contact; nothing is copied"
     lines = [line for line in done.words.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("rsync error:")] or lines
+    told = [line for line in lines if not line.startswith(("rsync error:", "rsync: connection unexpect"))] or lines
     return f"rsync failed (exit code {done.code}): {'; '.join(told[:2]) or 'it says nothing'}"
 
 

@@ -299,3 +299,58 @@ def test_what_does_not_arrive_as_it_is_is_no_success(run: Run, monkeypatch: pyte
         assert association.state == "failover_active"
 
     run(test)
+
+
+def test_a_copy_that_waits_is_delivered_before_the_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standby is out of reach for one sync, and meanwhile the machine is lost: the next pull must not spoil it."""
+
+    async def test(bench: Bench) -> None:
+        old = await bench.rent(FILES)
+        association = await bench.in_step(old)
+        push, refused = sync.mirror_up, asyncio.Event()
+
+        async def refuse(*_: Any) -> sync.Copied:
+            refused.set()
+            raise sync.SyncError(502, "out of reach")
+
+        monkeypatch.setattr(sync, "mirror_up", refuse)
+        machine = await bench.enter(old)
+        await machine.run("echo late >/workspace/late")
+        await refused.wait()
+        await until("it waits", lambda: association.copy_is_whole and association.sync_error is not None)
+        assert association.state == "error"
+        await bench.lose(old)
+        monkeypatch.setattr(sync, "mirror_up", push)
+        await until("it is noticed", lambda: "no longer at the market" in str(association.sync_error))
+        standby = bench.standbys.standby_machine(association)
+        assert (await standby.run("cat /workspace/late")).stdout == b"late\n"
+
+    run(test)
+
+
+def test_what_a_cut_pull_has_brought_reaches_the_standby_with_the_next(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: Bench) -> None:
+        old = await bench.rent(FILES)
+        association = await bench.in_step(old)
+        await bench.standbys.pause(old)
+        pull, cut = sync.mirror_down, asyncio.Event()
+
+        async def cut_pull(gpu: Machine, copy: Path, token: str) -> sync.Copied:
+            copied = await pull(gpu, copy, token)
+            if cut.is_set():
+                return copied
+            cut.set()
+            raise sync.SyncError(502, "the connection was lost")
+
+        monkeypatch.setattr(sync, "mirror_down", cut_pull)
+        await (await bench.enter(old)).run("echo late >/workspace/late")
+        await bench.standbys.resume(old)
+        await cut.wait()
+        count = association.sync_count
+        await until("synced", lambda: association.sync_count > count)
+        standby = bench.standbys.standby_machine(association)
+        assert (await standby.run("cat /workspace/late")).stdout == b"late\n"
+
+    run(test)
