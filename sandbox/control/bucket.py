@@ -39,9 +39,10 @@ class BucketFolder:
             region_name="us-east-1",
             aws_access_key_id=self._key_id,
             aws_secret_access_key=self._key,
+            # A store that has just started fails now and then, for seconds.
             config=Config(
                 s3={"addressing_style": "path"}, proxies={}, connect_timeout=2, read_timeout=5,
-                retries={"mode": "standard", "total_max_attempts": 2},
+                retries={"mode": "standard", "total_max_attempts": 5},
             ),
         )  # fmt: skip
 
