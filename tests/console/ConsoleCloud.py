@@ -21,7 +21,7 @@ class ConsoleCloud:
 
     @property
     def api(self) -> ControlApi:
-        assert self._api is not None, "Start Cloud first"  # noqa: S101 - a mistake in a test
+        assert self._api is not None, "Start Cloud first"
         return self._api
 
     @keyword

@@ -1,75 +1,102 @@
-"""The line of progress on a terminal, and where there is none."""
+"""The pages without a browser: who gets which page, and with which guards."""
 
 from __future__ import annotations
 
-import io
-import sys
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
 
-import console
-from console import ProgressLine
-from rekindle.progress import MIB, Done
+from sandbox.console import pages, visitors
+from sandbox.control import errors
+from sandbox.control.auth import COOKIE, Accounts
+from sandbox.state import Secrets
 
-
-class Screen(io.StringIO):
-    encoding = "utf-8"
-
-    def __init__(self, *, terminal: bool) -> None:
-        super().__init__()
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
+STATIC = Path(pages.__file__).parent / "static"
 
 
-def screen(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, begins_a_test: bool = False) -> Screen:
-    """What is printed; the line is that of a test which has told nothing yet, when it begins one."""
-    made = Screen(terminal=terminal)
-    monkeypatch.setattr(sys, "__stdout__", made)
-    monkeypatch.setattr(console, "_line_end", lambda: "\n" if begins_a_test else "")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "40")
-    return made
+@pytest.fixture
+def accounts() -> Accounts:
+    return Accounts(Secrets())
 
 
-def test_a_terminal_has_one_line_that_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = screen(monkeypatch, terminal=True, begins_a_test=True)
-    with ProgressLine("Restore") as line:
-        line.show(Done(MIB))
-        line.show(Done(2 * MIB))
-    first, second, last = shown.getvalue().removeprefix("\n\r").split("\r")
-    assert first.startswith("   Restore: 1 MiB, ")
-    assert second.startswith("   Restore: 2 MiB, ")
-    assert last == "\033[K"
-    assert "\n" not in shown.getvalue()[1:]
+@pytest.fixture
+def browser(accounts: Accounts) -> Iterator[TestClient]:
+    app = FastAPI()
+    errors.install(app)
+    pages.install(app, accounts)
+    with TestClient(app, base_url="http://127.0.0.1:4890", follow_redirects=False) as client:
+        yield client
 
 
-def test_a_line_is_not_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = screen(monkeypatch, terminal=True)
-    with ProgressLine("Something with a long name") as line:
-        line.show(Done(1000 * MIB, 123456 * MIB))
-    assert shown.getvalue().startswith("\r   Something with a long name: 1 000 of\033[K")
+def test_a_stranger_is_led_to_the_login_and_then_where_he_wanted(browser: TestClient, accounts: Accounts) -> None:
+    assert browser.get("/app/machines").headers["location"] == "/login?after=/app/machines"
+    assert 'data-target="/app/machines"' in browser.get("/login?after=/app/machines").text
+    browser.cookies.set(COOKIE, accounts.demo())
+    assert browser.get("/login?after=/app/machines").headers["location"] == "/app/machines"
+    assert "Minhas Máquinas" in browser.get("/app/machines").text
 
 
-@pytest.mark.parametrize("dumb", [True, False])
-def test_elsewhere_there_are_plain_lines_every_few_seconds(monkeypatch: pytest.MonkeyPatch, *, dumb: bool) -> None:
-    shown = screen(monkeypatch, terminal=dumb, begins_a_test=True)
-    monkeypatch.setenv("TERM", "dumb" if dumb else "xterm")
-    now = [100.0]
-    with ProgressLine("Restore", lambda: now[0]) as line:
-        for second in range(1, 15):
-            now[0] = 100.0 + second
-            line.show(Done(second * MIB, 20 * MIB))
-    assert shown.getvalue().splitlines() == [
-        "",
-        "   Restore: 5 of 20 MiB, 25 %, 1 MiB/s, 15 s left",
-        "   Restore: 10 of 20 MiB, 50 %, 1 MiB/s, 10 s left",
-    ]
+def test_a_session_that_is_no_good_is_told(browser: TestClient) -> None:
+    browser.cookies.set(COOKIE, "stale")
+    where = browser.get("/app").headers["location"]
+    assert "Sua sessão terminou" in browser.get(where).text
 
 
-def test_what_is_over_soon_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = screen(monkeypatch, terminal=False, begins_a_test=True)
-    with ProgressLine("Restore") as line:
-        line.show(Done(MIB))
-    assert shown.getvalue() == ""
+@pytest.mark.parametrize("target", ["//evil.example/", "https://evil.example/", "/api/v1/instances", "/app/../x"])
+def test_the_login_leads_to_pages_only(browser: TestClient, target: str) -> None:
+    assert f'data-target="{pages.HOME}"' in browser.get("/login", params={"after": target}).text
+
+
+def test_a_page_says_what_may_run_in_it(browser: TestClient) -> None:
+    for answer in (browser.get("/login"), browser.get("/static/console.css"), browser.get("/app/nowhere")):
+        assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert browser.get("/app/nowhere").status_code == 404
+
+
+def test_what_stands_in_the_address_is_text(browser: TestClient) -> None:
+    assert "<script>" not in browser.get("/app/<script>").text
+
+
+def test_without_a_password_only_the_owner_of_the_cloud_gets_in(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = browser.get("/login?auto_login=demo")
+    assert COOKIE not in refused.cookies
+    assert "só ao usuário que iniciou esta nuvem" in refused.text
+    monkeypatch.setattr(pages, "is_own_user", lambda _: True)
+    assert COOKIE in browser.get("/login?auto_login=demo").cookies
+
+
+def _asked_by(host: str, client: tuple[str, int]) -> Request:
+    return Request({
+        "type": "http", "path": "/", "query_string": b"", "client": client, "headers": [(b"host", host.encode())],
+    })  # fmt: skip
+
+
+def test_the_kernel_knows_whose_connection_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        mine = client.getsockname()
+        assert visitors.is_own_user(_asked_by("127.0.0.1:4890", mine))
+        assert visitors.is_own_user(_asked_by("localhost:4890", mine))
+        assert not visitors.is_own_user(_asked_by("evil.example", mine)), "a foreign name that leads here"
+        assert not visitors.is_own_user(_asked_by("127.0.0.1:4890", ("192.0.2.1", mine[1])))
+        monkeypatch.setattr(visitors, "_owner", lambda _: os.getuid() + 1)
+        assert not visitors.is_own_user(_asked_by("127.0.0.1:4890", mine))
+    monkeypatch.undo()
+    assert not visitors.is_own_user(_asked_by("127.0.0.1:4890", ("127.0.0.1", 1)))
+
+
+def test_pages_ask_for_nothing_from_elsewhere() -> None:
+    files = [*STATIC.iterdir(), *(STATIC.parent / "templates").iterdir()]
+    assert len(files) > 15
+    for file in files:
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, file
+        assert " style=" not in text, file
+        assert "onclick" not in text, file
