@@ -1,31 +1,165 @@
-"""Runs failovers in a row, and says how often and how fast they succeed."""
+"""Lets the product fail over, follows it and proves it; runs failovers in a row, and says how often they succeed."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Literal
 
 from robot.api.deco import keyword, library
 from robot.errors import ExecutionFailed
 from robot.libraries.BuiltIn import BuiltIn
 
+import failing_over
 from console import tell
-from ProvisioningLibrary import tell_proof
+from ProvisioningLibrary import tell_proof, tell_rented
 from rekindle import report, target
 from rekindle.cycles import AfterFailure, Cycle, Failovers, compared, phases_of
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
+from rekindle.failover import Failover
+from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 from rekindle.wording import counted, named
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
 class FailoverLibrary:
-    """Runs failovers in a row, and says how often and how fast they succeed.
+    """Lets the product fail over, follows it and proves it; runs failovers in a row.
 
-    A failover is a keyword of yours: it moves the work from one machine to another. Its steps (`GROUP`) are the phases
-    that are timed. See [Repeat Failover].
+    The product's own failover begins with [Fail Over] (by its API), [Kill Machine] (from outside, nobody asks) or
+    [Expect Failover] (something else is about to begin it, such as a click). [Follow Failover] tells its phases as they
+    come and returns the machine that took over; [Failover Should Be Proven] believes none of it.
+
+    A failover in a row is a keyword of yours: it moves the work from one machine to another. Its steps (`GROUP`) are
+    the phases that are timed. See [Repeat Failover].
     """
+
+    @keyword
+    def keep_writing_files(
+        self, machine: RentedMachine, root: str, timeout: timedelta = timedelta(seconds=120)
+    ) -> None:
+        """Writes small files one after the other until the machine is lost.
+
+        It returns at once, or, when this run has made a standby for the machine, when the first of them is there. What
+        of them survives a failover tells how much work it loses (the RPO), by our own clock.
+
+        Args:
+            machine: where.
+            root: an existing directory that is protected.
+            timeout: how long it may take until the first one is on the standby.
+        """
+        failing_over.keep_writing(machine, root, timeout.total_seconds())
+
+    @keyword
+    def expect_failover(self, machine: RentedMachine) -> Failover:
+        """Makes ready for a failover that something else is about to begin, such as a click on the page.
+
+        From here on the time counts, and the machine that will come is in the books.
+
+        Args:
+            machine: that will be lost.
+
+        Returns:
+            The failover, for [Follow Failover].
+        """
+        failover = failing_over.expect(machine)
+        failover.begin()
+        return failover
+
+    @keyword
+    def fail_over(self, machine: RentedMachine) -> Failover:
+        """Has the product fail over, by its API. It ends the machine for real.
+
+        Args:
+            machine: that will be lost.
+
+        Returns:
+            The failover, for [Follow Failover].
+
+        Raises:
+            AssertionError: the product refuses; in its own words. Nothing has happened then.
+        """
+        failover = failing_over.expect(machine)
+        failover.begin()
+        try:
+            failover.id = target.current().dumont.fail_over(machine.id)
+        except RekindleError as error:
+            raise target.current().renter.did_not_arrive(failover.expected, error) from error
+        tell(f"Failover: {failover.id}, ordered by API")
+        return failover
+
+    @keyword
+    def kill_machine(self, machine: RentedMachine, way: Literal["preempt", "destroy"] | None = None) -> Failover:
+        """Takes a machine away from outside the product, which has to notice it by itself.
+
+        Args:
+            machine: that will be lost.
+            way: `preempt`, as the market does when somebody else pays more (embedded cloud only; the default there),
+                or `destroy`, at the market with the user's own key (the default on live).
+
+        Returns:
+            The failover, for [Follow Failover].
+        """
+        opened = target.current()
+        way = way or ("preempt" if opened.choice.kind == "sandbox" else "destroy")
+        if way == "destroy" and opened.market is None:
+            raise Misconfigured("Without VAST_API_KEY no machine can be destroyed at the market, past the product.")
+        failover = failing_over.expect(machine)
+        machine.was_interrupted()
+        failover.begin()
+        if way == "preempt":
+            opened.embedded.preempt(machine.id)
+        elif opened.market:
+            opened.market.destroy(machine.id)
+        tell(f"Killed: {machine}, {'preempted' if way == 'preempt' else 'destroyed'} at the market")
+        return failover
+
+    @keyword
+    def follow_failover(self, failover: Failover, timeout: timedelta = timedelta(seconds=600)) -> RentedMachine:
+        """Follows a failover through its phases, each with its seconds, until another machine has taken over.
+
+        Args:
+            failover: as it was begun.
+            timeout: how long all of it may take.
+
+        Returns:
+            The machine that took over; a command can run on it.
+
+        Raises:
+            AssertionError: it failed, in the product's own words, or does not end. What it had rented is destroyed.
+        """
+        new = failing_over.follow(failover, timeout.total_seconds(), tell)
+        total = sum(failover.seconds_by_phase().values())
+        tell(f"Failed over: to {new} in {failover.wall_seconds:.2f} s by our clock; phases {total:.2f} s")
+        tell_rented(new)
+        return new
+
+    @keyword
+    def failover_should_be_proven(
+        self, failover: Failover, manifest: Manifest, timeout: timedelta = timedelta(seconds=60)
+    ) -> None:
+        """Proves a failover that the product calls complete.
+
+        - All phases were gone through in their order; their seconds add up to the wall clock that we measured.
+        - Another contract, another host key, another boot.
+        - The whole tree equals the manifest. Of the files that were still written ([Keep Writing Files]) only the very
+          last may be missing; they are named, and their time is the RPO.
+        - The old machine is gone by all witnesses, and its bill is closed.
+        - The market has nothing else that came with the failover: no loser of the race is left.
+        - The new machine is billed from its rent on, at its price.
+        - The standby follows the new machine: a new nonce arrives on it.
+
+        Args:
+            failover: that [Follow Failover] has followed.
+            manifest: of the old machine, before the failover.
+            timeout: how long the old machine may take to vanish, and the standby to follow.
+
+        Raises:
+            AssertionError: names what is not so, what was expected and what was seen.
+        """
+        failing_over.prove(failover, manifest, timeout.total_seconds())
 
     @keyword
     def repeat_failover(

@@ -20,6 +20,7 @@ from rekindle.destruction import Proof
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
 from rekindle.rented import RentedMachine
 from rekindle.sessions import HidingAdapter
+from rekindle.standby import Standby, StandbyProof
 from rekindle.timeline import table
 
 GONE_TIMEOUT = timedelta(seconds=30)
@@ -247,6 +248,8 @@ class ProvisioningLibrary:
     def destroy_all_machines_and_prove_it(self) -> None:
         """Destroys every machine of this run that is still there, and proves that it is gone. For suite teardowns.
 
+        Its CPU standby goes with a machine, and is proven gone as well.
+
         Raises:
             AssertionError: at least one could not be destroyed, or not be proven gone; names all of them.
         """
@@ -258,6 +261,11 @@ class ProvisioningLibrary:
         for machine, proof in zip(left, proofs, strict=True):
             try:
                 tell_proof(machine, proof.result())
+            except RekindleError as failure:
+                failures.append(str(failure))
+        for standby in [one for one in opened.made_standbys if not one.gone]:
+            try:
+                tell_standby_proof(standby, opened.standbys.prove_gone(standby, GONE_TIMEOUT.total_seconds()))
             except RekindleError as failure:
                 failures.append(str(failure))
         if failures:
@@ -288,6 +296,19 @@ def tell_proof(machine: RentedMachine, proof: Proof) -> None:
     if proof.bill is not None:
         agreed = proof.reconciled()
         current.add_check("bill agrees with the measured life", "market", bill_rows=agreed.rows)
+
+
+def tell_standby_proof(standby: Standby, proof: StandbyProof) -> None:
+    """Prints by whom it is witnessed that a standby is gone, and notes it in the report."""
+    logger.info(table(("witness", "asked", "seen"), proof.witnesses), html=True)
+    tell(f"Gone: {standby}, by {len(proof.witnesses)} observations, after {proof.seconds:.1f} s")
+    current = report.current()
+    current.add_check(
+        f"standby {standby.name} is gone",
+        ", ".join(name for name, _, _ in proof.witnesses),
+        observations=len(proof.witnesses),
+    )
+    current.not_witnessed += proof.not_witnessed
 
 
 def tell_rented(machine: RentedMachine) -> None:

@@ -96,6 +96,11 @@ class Standbys:
     known_hosts: Path
     key: Path
     clock: Clock = field(default_factory=Clock)
+    expected: dict[int, int] = field(default_factory=dict)
+
+    def expect(self, machine: RentedMachine) -> None:
+        """Writes down that a standby is about to be ordered elsewhere (on the page)."""
+        self.expected[machine.id] = self.renter.intend_standby(machine)
 
     def enable(self, machine: RentedMachine, timeout: float) -> Standby:
         """Has the product give a machine a standby, and waits until the CPU machine is there and lets us in.
@@ -119,7 +124,7 @@ class Standbys:
     ) -> Standby:
         """Takes over a standby that was ordered elsewhere (on the page), and waits until it is there."""
         if intent is None:
-            intent = self.renter.intend_standby(machine)
+            intent = self.expected.pop(machine.id, None) or self.renter.intend_standby(machine)
         asked_at = self.clock.now() if asked_at is None else asked_at
         view = wait_until(
             f"{machine} to have a CPU standby that has synced",

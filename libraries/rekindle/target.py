@@ -112,6 +112,7 @@ class Target:
     machines: dict[int, RentedMachine] = field(default_factory=dict)
     made_standbys: list[Standby] = field(default_factory=list)
     _embedded: EmbeddedCloud | None = None
+    _standbys: Standbys | None = None
 
     @property
     def embedded(self) -> EmbeddedCloud:
@@ -140,7 +141,10 @@ class Target:
         """
         if self.gcp is None and "gcp" not in self.declined:
             self.settings.require(*GCP_SETTINGS)
-        return Standbys(self.dumont, self.gcp, self.renter, self.folder / "known_hosts", self.settings.ssh_key_path)
+        if self._standbys is None:
+            known_hosts = self.folder / "known_hosts"
+            self._standbys = Standbys(self.dumont, self.gcp, self.renter, known_hosts, self.settings.ssh_key_path)
+        return self._standbys
 
     @property
     def declined(self) -> frozenset[Witness]:

@@ -1,0 +1,140 @@
+"""What the failover keywords do on the opened target; told on the console and in the report of the test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from robot.api import logger
+
+from console import tell
+from ProvisioningLibrary import tell_proof
+from rekindle import report, target
+from rekindle.errors import RekindleError, Unknown
+from rekindle.failover import (
+    Failover,
+    Identity,
+    check_another_machine,
+    check_bill,
+    check_loss,
+    check_only_one_came,
+    check_phases,
+    find,
+)
+from rekindle.failover import follow as follow_phases
+from rekindle.manifest import Manifest, compare, take_manifest
+from rekindle.rented import RentedMachine
+from rekindle.ticks import Ticks, without
+from rekindle.timeline import table
+from rekindle.wording import counted
+from StandbyLibrary import OWN_EYES, should_follow, standby_of
+
+# A replacement may cost so many times the old price: the product's own limit.
+DEARER = 2.0
+READY_TIMEOUT = 300.0
+
+_writing: dict[int, Ticks] = {}
+
+
+def keep_writing(machine: RentedMachine, root: str, timeout: float) -> None:
+    """Begins to write ticks on a machine; returns when the first one is on its standby, when it has one."""
+    ticks = _writing[machine.id] = Ticks(machine.machine, root, secrets.token_hex(8))
+    ticks.start()
+    tell(f"Writing: a small file every moment into {root}/{ticks.folder}, until the machine is lost")
+    if standby := standby_of(machine):
+        waited = ticks.wait_until_on(standby.cpu, timeout)
+        tell(f"Writing: the first one was on the standby after {waited.seconds:.2f} s")
+
+
+def expect(machine: RentedMachine) -> Failover:
+    """Writes everything down that is needed to prove a failover afterwards, and makes its replacement known."""
+    opened = target.current()
+    was = Identity.of(machine)
+    machine.seen_alive()
+    expected = opened.renter.expect(
+        machine.label, what=f"a machine to replace {machine.id}", max_price=DEARER * machine.hourly_usd
+    )
+    ticks = _writing.pop(machine.id, None)
+    failover = Failover(machine, was, expected, standby=standby_of(machine), ticks=ticks)
+    report.current().sections.append(failover)
+    return failover
+
+
+def follow(failover: Failover, timeout: float, say: Callable[[str], None]) -> RentedMachine:
+    """Follows a failover to its end, and takes the new machine over."""
+    opened = target.current()
+    try:
+        if failover.id is None:
+            failover.id = find(failover, opened.dumont, timeout)
+        number = failover.id
+        follow_phases(failover, lambda: opened.dumont.failover(number), say, timeout)
+        claim = failover.claim
+        if claim is None or claim.new_id is None:
+            raise Unknown(f"Failover {failover.number} is complete, but Dumont Cloud does not tell on which machine.")
+    except RekindleError as error:
+        raise opened.renter.did_not_arrive(failover.expected, error) from error
+    finally:
+        if failover.ticks:
+            failover.ticks.stop()
+    new = opened.renter.arrived(failover.expected, claim.new_id, READY_TIMEOUT)
+    opened.machines[new.id] = failover.new = new
+    current = report.current()
+    current.resources |= {"failover_id": failover.id, "new_instance_id": str(new.id)}
+    current.claims |= {"failover_total_sec": claim.total_seconds, "data_source": claim.data_source}
+    return new
+
+
+def prove(failover: Failover, manifest: Manifest, timeout: float) -> None:
+    """Proves all of it; the cheapest and most telling first."""
+    opened, current = target.current(), report.current()
+    new = failover.new
+    if new is None:
+        raise Unknown("Nothing has failed over yet: [Follow Failover] comes first.")
+    current.add_check("phases in order, adding up to our clock", "our own clock", phases=check_phases(failover))
+    check_another_machine(failover, new)
+    current.add_check("another machine took over", "contract, host key, boot id", machines=2)
+    _compare(failover, new, manifest)
+    _measure_loss(failover, new)
+    tell_proof(failover.old, opened.destroyer.prove_gone(failover.old, patience=timeout))
+    _ask_market(failover, new)
+    if failover.standby:
+        synced = should_follow(failover.standby, new, manifest.root, timeout)
+        tell(f"Standby: follows machine {new.id}; a new nonce was on it after {synced.seconds:.2f} s")
+        current.add_check("standby follows the new machine", OWN_EYES, looks=synced.looks)
+
+
+def _compare(failover: Failover, new: RentedMachine, manifest: Manifest) -> None:
+    actual = take_manifest(new.machine, manifest.root)
+    if failover.ticks:
+        actual = without(actual, failover.ticks.folder)
+    comparison = compare(manifest, actual)
+    heading, *rows = comparison.table()
+    logger.info(table([str(cell) for cell in heading], rows), html=True)
+    comparison.raise_unless_equal("Workspace after the failover")
+    files, size = comparison.checked_files, comparison.checked_bytes
+    tell(f"Compared: {counted(files, 'file')}, {counted(size, 'byte')}: all equal")
+    current = report.current()
+    current.validation["files_validated"] = files
+    current.add_check("workspace equals manifest", "SSH to the machine", files=files, bytes=size)
+
+
+def _measure_loss(failover: Failover, new: RentedMachine) -> None:
+    if failover.ticks is None:
+        return
+    loss = failover.loss = failover.ticks.loss(new.machine, failover.begun_at)
+    check_loss(failover, loss)
+    tell(f"RPO: {loss.seconds:.2f} s ({loss})")
+    ticks = loss.survived + len(loss.lost)
+    report.current().add_check("only the last writes are lost", "SSH to the machine", files=ticks, lost=len(loss.lost))
+
+
+def _ask_market(failover: Failover, new: RentedMachine) -> None:
+    opened, current = target.current(), report.current()
+    if opened.market is None:
+        current.not_witnessed.append("market: losers of the race and the new bill were not looked at")
+        return
+    ours = {id_ for id_, machine in opened.machines.items() if not machine.gone}
+    asked = check_only_one_came(failover, new, opened.market, ours)
+    current.add_check("nothing else came with the failover", "market", machines=asked)
+    rows = check_bill(failover, new, opened.market)
+    current.add_check("the new machine is billed at its price", "market", bill_rows=rows)

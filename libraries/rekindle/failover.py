@@ -1,0 +1,400 @@
+"""One failover as we see it: begun with everything written down, followed phase by phase, proven afterwards.
+
+What the product says of it is a claim. Our clock measures it, and the market, the machines and the bytes witness it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rekindle.cycle_chart import Bar, chart
+from rekindle.dumont import DumontClient
+from rekindle.errors import Mismatch, RekindleError, Unknown
+from rekindle.failover_views import Progression
+from rekindle.ledger import LABEL_MARK
+from rekindle.market import MarketClient
+from rekindle.rented import RentedMachine
+from rekindle.renting import Expected
+from rekindle.report import Json
+from rekindle.ssh import Machine
+from rekindle.standby import Standby
+from rekindle.ticks import Loss, Ticks
+from rekindle.timeline import table
+from rekindle.waiting import Clock, wait_until
+from rekindle.wording import named
+
+PHASES = ("detecting", "gpu_lost", "failover_to_cpu", "searching_gpu", "provisioning", "restoring", "complete")
+MIGRATION_PHASES = (
+    "searching_gpu", "provisioning", "copying", "final_sync", "verifying", "switching", "complete",
+)  # fmt: skip
+# What we measure begins before the product's own clock and ends after it: a request and a look. On a machine that is
+# busy both take longer.
+TOLERANCE, TOLERANCE_SHARE = 1.0, 0.1
+# An automatic failover counts from the machine's last heartbeat, which was some time before its end.
+HEARTBEAT = 1.0
+# By how much more than the product claims may be lost, because it counts from a heartbeat and we from the very end.
+RPO_TOLERANCE = 2.0
+
+# The kernel's boot is shared by containers of one host: the process space and its first process tell them apart.
+_BOOT = "cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/pid; cut -d' ' -f22 /proc/1/stat"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What two machines cannot have in common."""
+
+    contract: int
+    host_key: str
+    boot: str
+
+    @classmethod
+    def of(cls, rented: RentedMachine) -> Identity:
+        """Asks the machine itself."""
+        return cls(rented.id, rented.machine.pin(), boot_of(rented.machine))
+
+    def shared_with(self, other: Identity) -> list[str]:
+        """What the other one has as well."""
+        return [
+            name
+            for name, mine, its in (
+                ("contract", self.contract, other.contract),
+                ("host key", self.host_key, other.host_key),
+                ("boot id", self.boot, other.boot),
+            )
+            if mine == its
+        ]
+
+
+def boot_of(machine: Machine) -> str:
+    """Names the boot of a machine: another one for each start of each machine."""
+    return " ".join(machine.run(_BOOT).text.split())
+
+
+@dataclass
+class Failover:
+    """A failover from before its beginning until it is proven. A section of the test's report.
+
+    Attributes:
+        old: the machine that is lost.
+        was: who it was.
+        expected: the machine that will come, in the books already.
+        begun_at, begun_epoch: when it was ordered, or its machine taken away.
+        phases: those that must be gone through.
+        standby: that of the old machine, when it has one.
+        ticks: what is written until the machine's end, to measure the loss.
+        id: the product's.
+        seen: phase and our seconds since the beginning at the first look that showed it.
+        wall_seconds: ours, from the beginning to the first look that showed its end.
+        claim: what the product said last.
+        new: the machine that took over.
+        loss: measured by the ticks.
+    """
+
+    old: RentedMachine
+    was: Identity
+    expected: Expected
+    begun_at: float = 0.0
+    begun_epoch: float = 0.0
+    phases: Sequence[str] = PHASES
+    standby: Standby | None = None
+    ticks: Ticks | None = None
+    id: str | None = None
+    seen: list[tuple[str, float]] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    claim: Progression | None = None
+    new: RentedMachine | None = None
+    loss: Loss | None = None
+
+    def begin(self) -> None:
+        """Starts our clock: what comes next ends the machine."""
+        self.begun_at, self.begun_epoch = time.monotonic(), time.time()
+
+    @property
+    def number(self) -> str:
+        return self.id or "that has no id yet"
+
+    def seconds_by_phase(self) -> Mapping[str, float]:
+        """What the product says; each phase was followed by us."""
+        return self.claim.phase_seconds if self.claim else {}
+
+    # What a report shows of it
+
+    def document(self) -> dict[str, Json]:
+        """Keys that are added to the report."""
+        claim = self.claim
+        return {
+            "failover": {
+                "failover_id": self.id,
+                "old_instance_id": str(self.old.id),
+                "new_instance_id": str(self.new.id) if self.new else None,
+                "data_source": claim.data_source if claim else None,
+                "phases": [
+                    {
+                        "phase": name,
+                        "seconds": round(self.seconds_by_phase().get(name, 0.0), 3),
+                        "first_seen_after_sec": round(after, 3),
+                    }
+                    for name, after in self.seen
+                ],
+                "total_sec": claim.total_seconds if claim else None,
+                "wall_clock_sec": round(self.wall_seconds, 3),
+                "lost_files": list(self.loss.lost) if self.loss else None,
+            }
+        }
+
+    def metrics(self) -> dict[str, Json]:
+        """RTO and RPO, and the seconds of each phase."""
+        found: dict[str, Json] = {"rto_sec": round(self.wall_seconds, 3)}
+        if self.loss:
+            found |= {"rpo_sec": round(self.loss.seconds, 3), "files_lost": len(self.loss.lost)}
+        if self.claim and self.claim.rpo_seconds is not None:
+            found["rpo_claimed_sec"] = self.claim.rpo_seconds
+        return found | {f"phase_{name}_sec": round(value, 3) for name, value in self.seconds_by_phase().items()}
+
+    def headline(self) -> list[str]:
+        """What stands in the one line that a test is told in."""
+        told = [f"RTO {self.wall_seconds:.1f} s"] if self.wall_seconds else []
+        return told + ([f"RPO {self.loss.seconds:.2f} s"] if self.loss else [])
+
+    def lines(self) -> list[str]:
+        """A block for the console."""
+        if not self.wall_seconds:
+            return []
+        lines = [f"Failover {self.number}, in seconds:"]
+        lines += [f"   {name:<16} {seconds:8.2f}" for name, seconds in self.seconds_by_phase().items()]
+        return [*lines, f"   {'wall clock':<16} {self.wall_seconds:8.2f}"]
+
+    def html(self) -> Iterator[str]:
+        """The pictures: one bar, and a row a phase."""
+        if not self.claim:
+            return
+        yield chart([Bar("Failover", self.seconds_by_phase(), self.wall_seconds, self.claim.error and "failed")])
+        details = {one.phase: one.detail or "" for one in self.claim.phases}
+        yield table(
+            ("phase", "seconds, told by Dumont Cloud", "first seen by us after", "what Dumont Cloud says of it"),
+            (
+                (name, f"{self.seconds_by_phase().get(name, 0.0):.3f}", f"{after:.3f} s", details.get(name, ""))
+                for name, after in self.seen
+            ),
+        )
+
+
+def follow(
+    failover: Failover,
+    look: Callable[[], Progression],
+    tell: Callable[[str], None],
+    timeout: float,
+    clock: Clock | None = None,
+) -> None:
+    """Looks until the product says that it is over; tells each phase as it comes, and its seconds as it goes.
+
+    Raises:
+        Mismatch: it ended in `failed`; with the product's reason.
+        Timeout: it did not end.
+    """
+    time_source = clock or Clock()
+
+    def looked() -> Progression:
+        claim = look()
+        elapsed = time_source.now() - failover.begun_at
+        failover.claim = claim
+        for name in (claim.names or [claim.phase])[len(failover.seen) :]:
+            if failover.seen:
+                before = failover.seen[-1][0]
+                tell(f"Phase: {before}, {claim.phase_seconds.get(before, 0.0):.2f} s")
+            failover.seen.append((name, elapsed))
+        return claim
+
+    claim = wait_until(
+        f"failover {failover.number} of {failover.old} to end",
+        looked,
+        lambda claim: claim.over,
+        timeout=timeout,
+        describe=lambda claim: f"{claim.phase} after {', '.join(claim.names[:-1]) or 'nothing'}",
+        clock=clock,
+    ).value
+    failover.wall_seconds = time_source.now() - failover.begun_at
+    if claim.phase == "failed" or not claim.success:
+        raise Mismatch(
+            f"Failover {failover.number} of {failover.old} failed in {claim.failed_phase or claim.phase} after "
+            f"{failover.wall_seconds:.1f} s: {claim.error or 'Dumont Cloud does not say why'}"
+        )
+
+
+def find(failover: Failover, dumont: DumontClient, timeout: float) -> str:
+    """The id of the failover that the product began by itself, or that was ordered on the page.
+
+    Raises:
+        Timeout: none begins.
+    """
+    earlier = failover.begun_epoch - 10  # an automatic one counts from the last heartbeat
+
+    def look() -> str | None:
+        rows = [row for row in dumont.failovers() if row.old_id == failover.old.id]
+        return next((row.id for row in rows if not row.phases or row.phases[0].entered_at >= earlier), None)
+
+    found = wait_until(
+        f"Dumont Cloud to notice that {failover.old} is lost, and to fail over", look, bool, timeout=timeout,
+        describe=lambda _: f"no failover of it; the machine is {_state(dumont, failover.old.id)}",
+    ).value  # fmt: skip
+    assert found is not None  # noqa: S101 - it was waited for
+    return found
+
+
+def _state(dumont: DumontClient, instance_id: int) -> str:
+    try:
+        view = dumont.instance(instance_id)
+    except RekindleError as error:
+        return str(error)
+    return view.actual_status or "created" if view else "unknown to it"
+
+
+# The proofs
+
+
+def check_phases(failover: Failover) -> int:
+    """All phases were gone through, in their order, and their seconds add up to the wall clock that we measured.
+
+    Returns:
+        How many phases.
+
+    Raises:
+        Unknown: the product does not tell its phases or their seconds.
+        Mismatch: one was left out, or their sum is not what we measured.
+    """
+    claim = failover.claim
+    if claim is None or not claim.phases or claim.total_seconds is None:
+        raise Unknown(f"Dumont Cloud does not tell the phases of failover {failover.number} and how long they took.")
+    if claim.names != list(failover.phases):
+        raise Mismatch(
+            f"Failover {failover.number} went through {', '.join(claim.names)}; expected were "
+            f"{', '.join(failover.phases)}."
+        )
+    untimed = [name for name in failover.phases[:-1] if claim.phase_seconds.get(name, -1.0) < 0]
+    if untimed:
+        raise Unknown(f"Failover {failover.number} does not tell how long {named(untimed)} took.")
+    by_phase, wall = sum(claim.phase_seconds.values()), failover.wall_seconds
+    if abs(by_phase - claim.total_seconds) > 0.01 * len(failover.phases):
+        raise Mismatch(
+            f"The phases of failover {failover.number} take {by_phase:.3f} s together, but its total is said to be "
+            f"{claim.total_seconds:.3f} s."
+        )
+    tolerance = max(TOLERANCE, TOLERANCE_SHARE * wall)
+    more = tolerance + (HEARTBEAT if claim.automatic else 0.0)
+    if not wall - tolerance <= by_phase <= wall + more:
+        raise Mismatch(
+            f"The phases of failover {failover.number} take {by_phase:.2f} s together, but by our clock it took "
+            f"{wall:.2f} s. More than {tolerance:.2f} s of difference cannot be explained by asking and looking."
+        )
+    check_pace(failover, tolerance)
+    return len(claim.phases)
+
+
+def check_pace(failover: Failover, tolerance: float) -> None:
+    """No phase was seen before it can have begun, nor long after.
+
+    Raises:
+        Mismatch: the seconds of single phases are not what we saw, although their sum may be.
+    """
+    assert failover.claim is not None  # noqa: S101 - the caller has looked
+    ends_at = failover.wall_seconds
+    after = ends_at - sum(failover.claim.phase_seconds.values())
+    for name, seen_after in failover.seen:
+        if abs(seen_after - after) > tolerance + (HEARTBEAT if failover.claim.automatic else 0.0):
+            raise Mismatch(
+                f"By the seconds that Dumont Cloud tells, phase {name} of failover {failover.number} began "
+                f"{after:.2f} s after the beginning, but it was first seen after {seen_after:.2f} s."
+            )
+        after += failover.claim.phase_seconds.get(name, 0.0)
+
+
+def check_another_machine(failover: Failover, new: RentedMachine) -> None:
+    """Another contract, another host key, another boot.
+
+    Raises:
+        Mismatch: they have something in common.
+    """
+    shared = failover.was.shared_with(Identity.of(new))
+    if shared:
+        raise Mismatch(
+            f"{new} is to be another machine than {failover.old}, but they have the same {', '.join(shared)}."
+        )
+
+
+def check_only_one_came(failover: Failover, new: RentedMachine, market: MarketClient, ours: set[int]) -> int:
+    """Of all that was rented since the beginning, only the new machine is left. The losers of the race are gone.
+
+    Args:
+        failover: which one.
+        new: the machine that took over.
+        market: whose listing counts.
+        ours: ids of machines that this run has rented otherwise.
+
+    Returns:
+        How many machines the market was asked for by their id.
+
+    Raises:
+        Mismatch: a machine is left that nobody needs, or the new one is not a new one.
+    """
+    rows = {row.id: row for row in market.instances()}
+    row = rows.get(new.id)
+    if row is None:
+        raise Mismatch(f"Dumont Cloud says that {new} took over, but the market has no such machine.")
+    if new.id in failover.expected.before or (row.start_date or failover.begun_epoch) < failover.begun_epoch - 1:
+        raise Mismatch(f"{new} took over, but the market had it before the failover began.")
+    left = {
+        id_: row.label
+        for id_, row in rows.items()
+        if id_ not in failover.expected.before
+        and id_ not in ours | {new.id}
+        and (row.label == new.label or not (row.label or "").startswith(LABEL_MARK))
+        and (row.start_date is None or row.start_date >= failover.begun_epoch - 1)
+    }
+    if left:
+        found = named([f"{id_} (label {label or 'none'})" for id_, label in left.items()])
+        raise Mismatch(
+            f"After failover {failover.number} the market has machines that came with it and that nobody needs: "
+            f"{found}. Losers of the race? They cost money: `vastai destroy instance ID`."
+        )
+    losers = failover.claim.losers if failover.claim else ()
+    for loser in losers:
+        if market.instance(loser) is not None:
+            raise Mismatch(f"Machine {loser} lost the race of failover {failover.number}, and is still rented.")
+        growing = [charge for charge in market.charges(loser, failover.begun_epoch) if charge.end is None]
+        if growing:
+            raise Mismatch(f"Machine {loser} lost the race of failover {failover.number}, and its bill still grows.")
+    return 1 + len(losers)
+
+
+def check_bill(failover: Failover, new: RentedMachine, market: MarketClient, timeout: float = 10.0) -> int:
+    """The new machine is billed from its rent on, at its price. Returns the rows of its bill.
+
+    Raises:
+        Mismatch: it is billed at another price, or from another time on.
+        Timeout: there is no bill at all.
+    """
+    charges = wait_until(
+        f"a bill of {new}", lambda: market.charges(new.id, failover.begun_epoch), bool, timeout=timeout
+    ).value
+    rate = sum(charge.rate for charge in charges if charge.end is None)
+    if abs(rate - new.hourly_usd) > 0.0005:
+        raise Mismatch(f"{new} is rented at ${new.hourly_usd:.4f}/h, but its bill grows by ${rate:.4f}/h.")
+    if min(charge.start for charge in charges) < failover.begun_epoch - 1:
+        raise Mismatch(f"The bill of {new} begins before the failover did.")
+    return len(charges)
+
+
+def check_loss(failover: Failover, loss: Loss) -> None:
+    """No more is lost than the product says.
+
+    Raises:
+        Mismatch: it is.
+    """
+    claimed = failover.claim.rpo_seconds if failover.claim else None
+    if claimed is not None and loss.seconds > claimed + RPO_TOLERANCE:
+        raise Mismatch(
+            f"Dumont Cloud says that at most {claimed:.2f} s of work were lost, but by our clock it were "
+            f"{loss.seconds:.2f} s ({loss})."
+        )
