@@ -1,4 +1,6 @@
+*** Comments ***
 # robocop: off=LEN03 - a person's way through all pages is many clicks
+
 
 *** Settings ***
 Documentation    Every page fits a wide and a narrow screen, can be read in light and dark, and loads nothing foreign.
