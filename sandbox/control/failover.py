@@ -17,17 +17,16 @@ from sandbox.control.errors import ApiError, not_found
 from sandbox.control.failover_record import Failover, FailoverPhase, RaceSummary
 from sandbox.control.failover_settings import Strategy
 from sandbox.control.fleet import Fleet, TrackedMachine
+from sandbox.control.homes import Homes
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.offers import Offer, OfferQuery, search, why_none
 from sandbox.control.phases import Moment
-from sandbox.control.race import Races, Won
+from sandbox.control.race import WIDTH, Races, Won
 from sandbox.control.sources import Source
-from sandbox.control.standby import Standbys
 from sandbox.control.succession import Succession
 from sandbox.control.together import Listeners
 from sandbox.control.wake import DEFAULT_DISK, DEFAULT_IMAGE
-from sandbox.control.warm_pool import WarmPool
 from sandbox.events import Events
 
 DEARER = 2.0  # times the old price that a new machine may cost, unless the settings say it
@@ -53,8 +52,7 @@ class Failovers:
         machines: Machines,
         succession: Succession,
         races: Races,
-        standbys: Standbys,
-        warm_pool: WarmPool,
+        homes: Homes,
         sources: list[Source],
         watch: Watch,
         events: Events,
@@ -65,8 +63,8 @@ class Failovers:
         self._machines = machines
         self._succession = succession
         self._races = races
-        self._standbys = standbys
-        self.warm_pool = warm_pool
+        self._homes = homes
+        self._standbys = homes.standbys
         self._sources: dict[str, Source] = {source.name: source for source in sources}
         self.settings = succession.settings
         self._watch = watch
@@ -191,11 +189,10 @@ class Failovers:
 
     def vanished(self, machine: TrackedMachine) -> bool:
         """The market no longer has a machine, and nobody here has ended it. True when it is remembered nevertheless:
-        its second machine still has the workspace, and its owner says what shall become of it."""
-        kept = self._standbys.get(machine.instance_id) or self.warm_pool.get(machine.instance_id)
-        if kept is None or machine.status not in ("running", "idle", "failed"):
+        its workspace is somewhere else as well, and its owner says what shall become of it."""
+        if not self._homes.keep(machine.instance_id) or machine.status not in ("running", "idle", "failed"):
             return False
-        machine.status, machine.error = "lost", "It was destroyed at the market; its second machine has the workspace"
+        machine.status, machine.error = "lost", "It was destroyed at the market; its workspace is kept"
         self._fleet.save(machine)
         return True
 
@@ -356,8 +353,9 @@ class Failovers:
             self._save(failover)
             try:
                 await self._races.run(
-                    race, await self._offers(failover), lambda: self._offers(failover), self._rent(failover)
-                )
+                    race, await self._offers(failover), lambda: self._offers(failover), self._rent(failover),
+                    width=1 if failover.data_source == "regional_volume" else WIDTH,  # it has one user at a time
+                )  # fmt: skip
             finally:
                 failover.race = RaceSummary.of(race)
         failover.race = RaceSummary.of(race)
@@ -403,6 +401,7 @@ class Failovers:
         model, memory = failover.machine.gpu_name, (failover.instance.gpu_ram or 0) / 1024
         found = await search(self._market, self._query(failover))
         fitting = [offer for offer in found if offer.gpu_name == model or offer.gpu_ram >= memory]
+        fitting = self._source(failover).fitting(failover, fitting)
         return sorted(fitting, key=lambda offer: offer.gpu_name != model)
 
     async def _why_none(self, failover: Failover) -> str:
@@ -411,7 +410,9 @@ class Failovers:
             return await why_none(self._market, query)
         memory = (failover.instance.gpu_ram or 0) / 1024
         model = failover.machine.gpu_name
-        return f"No offer up to {query.max_price:.4f} USD/h with {model}, or another GPU with at least {memory:g} GB"
+        words = f"No offer up to {query.max_price:.4f} USD/h with {model}, or another GPU with at least {memory:g} GB"
+        volume = failover.data_source == "regional_volume"
+        return f"{words}, where the volume of the workspace can be used" if volume else words
 
     def _price(self, failover: Failover) -> float:
         old = failover.machine.dph_total
@@ -419,7 +420,8 @@ class Failovers:
 
     def _rent(self, failover: Failover) -> Rent:
         machine = failover.machine
-        return Rent(image=machine.image or DEFAULT_IMAGE, disk=machine.disk_space or DEFAULT_DISK, label=machine.label)
+        rent = Rent(image=machine.image or DEFAULT_IMAGE, disk=machine.disk_space or DEFAULT_DISK, label=machine.label)
+        return self._source(failover).rent(failover, rent)
 
     async def _enter(self, failover: Failover, phase: FailoverPhase) -> None:
         failover.success = phase == "complete"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,14 @@ STRATEGIES: tuple[dict[str, str], ...] = (
         "data_loss": "what changed since the begin of the last sync",
         "cost": "one more GPU machine",
         "requirements": "a second GPU machine that has synced",
+    },
+    {
+        "id": "regional_volume",
+        "name": "Regional Volume",
+        "description": "The workspace is on a volume of the market, which a new GPU machine of that region uses.",
+        "data_loss": "none of what was written",
+        "cost": "the storage of the volume",
+        "requirements": "a machine that was rented with failover_strategy regional_volume",
     },
     {
         "id": "disabled",
@@ -97,6 +105,12 @@ class FailoverSettings:
 
     def set_of(self, instance_id: int, settings: MachineSettings) -> None:
         self._records.put(instance_id, settings)
+
+    def choose(self, instance_id: int, strategy: str | None) -> None:
+        """Takes what was chosen when the machine was rented; what is no strategy here is ignored."""
+        known = next((one for one in get_args(Strategy) if one == strategy), None)
+        if known is not None:
+            self.set_of(instance_id, MachineSettings(use_global_settings=False, strategy=known))
 
     def forget(self, instance_id: int) -> None:
         self._records.delete(MachineSettings, instance_id)

@@ -13,11 +13,13 @@ from sandbox.control.errors import ApiError
 from sandbox.control.failover import Failovers
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
+from sandbox.control.homes import Homes
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.migration import Migrations
+from sandbox.control.offers import find
 from sandbox.control.progress import ProgressOf
-from sandbox.control.standby import Standbys
+from sandbox.control.volumes import with_volume
 from sandbox.control.wake import DEFAULT_IMAGE, Wakes
 
 LEAST_BALANCE = 0.10  # USD
@@ -34,6 +36,9 @@ class NewInstance(BaseModel):
     label: str | None = None
     ports: list[int] = [8080]
     onstart_cmd: str | None = None
+    failover_strategy: str | None = Field(
+        default=None, description="regional_volume puts the workspace onto a volume; unknown ones are ignored"
+    )
     skip_standby: bool = Field(default=False, description="no CPU standby, even when new machines get one")
     skip_validation: bool = Field(default=False, description="does not look at the balance first")
 
@@ -48,7 +53,7 @@ class Instances:
         hibernations: Hibernations,
         wakes: Wakes,
         progress_of: ProgressOf,
-        standbys: Standbys,
+        homes: Homes,
         failovers: Failovers,
         migrations: Migrations,
     ) -> None:
@@ -58,7 +63,9 @@ class Instances:
         self._agents = agents
         self._hibernations = hibernations
         self._wakes = wakes
-        self._standbys = standbys
+        self._homes = homes
+        self._standbys = homes.standbys
+        self._volumes = homes.volumes
         self._failovers = failovers
         self._migrations = migrations
         self._progress_of = progress_of
@@ -67,9 +74,9 @@ class Instances:
         """Rents an offer. The machine boots in the background: readiness is in `get`."""
         if not wish.skip_validation:
             await self.check_balance()
-        rent = Rent(image=wish.image, disk=wish.disk_size, label=wish.label, onstart=wish.onstart_cmd, ports=wish.ports)
-        instance_id = await self._market.rent(wish.offer_id, rent)
+        instance_id = await self._rent(wish)
         machine = self._fleet.add(TrackedMachine(instance_id=instance_id, label=wish.label, image=wish.image))
+        self._failovers.settings.choose(instance_id, wish.failover_strategy)
         self._agents.wanted()
         if not wish.skip_standby:
             self._standbys.enable_when_wanted(instance_id)
@@ -79,6 +86,23 @@ class Instances:
             # It is rented and must not be lost: what is not known yet can be asked for later.
             instance = MarketInstance(id=instance_id, label=machine.label, disk_space=wish.disk_size)
         return self._shown(instance)
+
+    async def _rent(self, wish: NewInstance) -> int:
+        """Rents the offer; for a workspace on a volume, that is made first, and deleted when it is in vain."""
+        rent = Rent(image=wish.image, disk=wish.disk_size, label=wish.label, onstart=wish.onstart_cmd, ports=wish.ports)
+        if wish.failover_strategy != "regional_volume":
+            return await self._market.rent(wish.offer_id, rent)
+        offer = await find(self._market, wish.offer_id)
+        if offer is None:
+            raise ApiError(404, f"Oferta {wish.offer_id} indisponível")
+        lease = await self._volumes.order(offer, wish.disk_size, wish.label)
+        try:
+            instance_id = await self._market.rent(wish.offer_id, with_volume(rent, lease))
+        except ApiError:
+            self._volumes.give_back(lease)
+            raise
+        self._volumes.belongs_to(lease, instance_id)
+        return instance_id
 
     async def check_balance(self) -> None:
         """Refuses what would be rented without money."""
@@ -115,8 +139,7 @@ class Instances:
         for machine in self._fleet:
             if machine.instance_id in listed:
                 continue
-            kept = self._standbys.get(machine.instance_id) or self._failovers.warm_pool.get(machine.instance_id)
-            served = machine.status == "lost" and kept is not None
+            served = machine.status == "lost" and self._homes.keep(machine.instance_id)
             if machine.status == "failing_over" or served:
                 was = self._failovers.as_it_was(machine.instance_id)
                 if was is not None:
@@ -141,7 +164,7 @@ class Instances:
 
         Its standby goes with it, unless it shall stay, or the machine ends for another reason than its user's wish.
         """
-        known = self._standbys.get(instance_id) is not None or self._failovers.of(instance_id) is not None
+        known = self._homes.keep(instance_id) or self._failovers.of(instance_id) is not None
         if not known:
             await self._machines.instance(instance_id)
         await self._failovers.cancel(instance_id)
@@ -155,7 +178,8 @@ class Instances:
             if self._standbys.get(instance_id) is not None:
                 await self._standbys.fail_over(instance_id, reason)
         self._failovers.settings.forget(instance_id)
-        await self._failovers.warm_pool.end(instance_id)
+        await self._homes.warm_pool.end(instance_id)
+        await self._volumes.end(instance_id)
         self._fleet.remove(instance_id)
 
     async def set_state(self, instance_id: int, state: str) -> None:
@@ -184,7 +208,7 @@ class Instances:
             "failover": failover.brief() if failover else None,
             "migration": {"migration_id": migration.migration_id, "phase": migration.phase} if migration else None,
             "standby": association.brief() if association else None,
-            "warm_for": self._failovers.warm_pool.serves(instance.id),
+            "warm_for": self._homes.warm_pool.serves(instance.id),
         }
 
 

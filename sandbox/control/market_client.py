@@ -66,6 +66,19 @@ class MarketInstance(BaseModel):
         return self.actual_status == "running"
 
 
+class MarketVolume(BaseModel):
+    """A volume as the market lists it. Size in GB, price in USD an hour; `instance_id`: the machine that uses it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: int
+    name: str
+    size: float
+    region: str
+    dph_total: float | None = None
+    instance_id: int | None = None
+
+
 class Rent(BaseModel):
     """What is rented. The token makes the machine recognisable when the market's answer is lost."""
 
@@ -74,6 +87,7 @@ class Rent(BaseModel):
     label: str | None = None
     onstart: str | None = None
     ports: list[int] = [8080]
+    volume_id: int | None = None
     token: str = Field(default_factory=lambda: uuid.uuid4().hex)
 
     def body(self) -> dict[str, JsonValue]:
@@ -86,6 +100,7 @@ class Rent(BaseModel):
             "onstart": self.onstart,
             "extra_env": [*published, [TOKEN, self.token]],
         }
+        body |= {"volume_id": self.volume_id} if self.volume_id else {}
         return body | ({"label": self.label} if self.label else {})
 
 
@@ -209,6 +224,22 @@ class MarketClient:
                     f"it as {left.actual_status}",
                 )
             await asyncio.sleep(max(0.05, waited / 10))
+
+    async def volumes(self) -> list[MarketVolume]:
+        answer = await self._call("GET", "v0/volumes/")
+        return [MarketVolume.model_validate(row) for row in answer["volumes"]]
+
+    async def create_volume(self, name: str, size: float, region: str) -> MarketVolume:
+        """Makes a volume; one of this name, which an earlier try may have made, is taken as it is."""
+        found = next((one for one in await self.volumes() if one.name == name), None)
+        if found is not None:
+            return found
+        body: JsonValue = {"name": name, "size": size, "region": region}
+        return MarketVolume.model_validate(await self._call("POST", "v0/volumes/", body=body))
+
+    async def delete_volume(self, volume_id: int) -> None:
+        """Deletes a volume, if it is there."""
+        await self._call("DELETE", f"v0/volumes/{volume_id}/", missing=None)
 
     async def account(self) -> dict[str, Any]:
         answer: dict[str, Any] = await self._call("GET", "v0/users/current/")

@@ -129,6 +129,12 @@ async def search(market: MarketClient, query: OfferQuery) -> list[Offer]:
     return offers[: query.limit]
 
 
+async def find(market: MarketClient, offer_id: int) -> Offer | None:
+    """An offer by its id; None when it is not on the market (any more)."""
+    found = await market.offers({"id": {"eq": offer_id}}, order="dph_total", kind="on-demand", limit=1)
+    return _offer(found[0]) if found else None
+
+
 async def why_none(market: MarketClient, query: OfferQuery) -> str:
     """Why no offer matches, and what the price would have to be."""
     at_any_price = await search(market, query.model_copy(update={"max_price": 1e6, "limit": 1}))

@@ -17,6 +17,7 @@ from sandbox.control.failover_settings import FailoverSettings
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.hibernation import Hibernations
 from sandbox.control.history import History
+from sandbox.control.homes import Homes
 from sandbox.control.instances import Instances
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient
@@ -26,10 +27,11 @@ from sandbox.control.race import Races
 from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
-from sandbox.control.sources import SnapshotSource, StandbySource, WarmSource
+from sandbox.control.sources import SnapshotSource, StandbySource, VolumeSource, WarmSource
 from sandbox.control.ssh import Door
 from sandbox.control.standby import Standbys
 from sandbox.control.succession import Succession
+from sandbox.control.volumes import RegionalVolumes
 from sandbox.control.wake import Wakes
 from sandbox.control.warm_pool import WarmPool
 from sandbox.events import Events
@@ -117,6 +119,8 @@ class Services:
             copies=state.root / "control" / "warm",
             interval=times.standby_sync,
         )
+        self.volumes = RegionalVolumes(self.records, self.fleet, self.market)
+        homes = Homes(self.standbys, self.warm_pool, self.volumes)
         self.migrations = Migrations(
             self.fleet,
             self.market,
@@ -133,12 +137,12 @@ class Services:
             self.machines,
             succession,
             self.races,
-            self.standbys,
-            self.warm_pool,
+            homes,
             [
                 StandbySource(self.standbys, progress_of),
                 SnapshotSource(self.snapshots, self.standbys),
                 WarmSource(self.warm_pool, self.standbys),
+                VolumeSource(self.volumes, self.standbys),
             ],
             self.watch,
             events,
@@ -151,7 +155,7 @@ class Services:
             self.hibernations,
             self.wakes,
             progress_of,
-            self.standbys,
+            homes,
             self.failovers,
             self.migrations,
         )
@@ -173,6 +177,7 @@ class Services:
             self.hibernations.settle,
             self.standbys.settle,
             self.warm_pool.settle,
+            self.volumes.settle,
             self.failovers.settle,
             self.migrations.settle,
         ):
@@ -186,6 +191,7 @@ class Services:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.agents.keep(self.warm_pool.machine_ids))
             group.create_task(self.warm_pool.keep())
+            group.create_task(self.volumes.keep())
             group.create_task(self.watch.keep(self.failovers.is_protected, self.failovers.lost))
 
     def _vanished(self, machine: TrackedMachine) -> None:

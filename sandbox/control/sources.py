@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from sandbox.control.errors import ApiError
 from sandbox.control.failover_record import DataSource, Failover
+from sandbox.control.market_client import Rent
+from sandbox.control.offers import Offer
 from sandbox.control.progress import ProgressOf
 from sandbox.control.snapshots import Snapshots
 from sandbox.control.ssh import Machine
 from sandbox.control.standby import Standbys
+from sandbox.control.volumes import RegionalVolumes, region_of, with_volume
 from sandbox.control.warm_pool import WarmPool
 
 WORKSPACE = "/workspace"
+_SIZES = 'find "$1" -type f -printf "%s\\n"'
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,16 @@ class Back:
     words: str = "compared with their source"
 
 
-class Source(Protocol):
+class Source(ABC):
     """One way to have the workspace back. All of it may be repeated: a failover may be resumed in any phase."""
 
-    name: DataSource
+    name: ClassVar[DataSource]
 
+    @abstractmethod
     async def readiness(self, instance_id: int) -> str | None:
         """Why it could not serve a machine that is lost now; None when it could."""
 
+    @abstractmethod
     async def take_over(self, failover: Failover) -> str:
         """Makes it the truth of the workspace, notes how old that is, and says what serves now.
 
@@ -42,18 +49,29 @@ class Source(Protocol):
 
     def machine(self, failover: Failover) -> int | None:
         """The machine that has the workspace already; None when one must be found."""
+        return None
 
+    def fitting(self, failover: Failover, offers: list[Offer]) -> list[Offer]:
+        """The offers whose machines could have the workspace."""
+        return offers
+
+    def rent(self, failover: Failover, rent: Rent) -> Rent:
+        """What must be rented."""
+        return rent
+
+    @abstractmethod
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         """Brings the workspace onto the new machine and compares."""
 
+    @abstractmethod
     async def follow(self, failover: Failover, new_id: int) -> str:
         """Protects the new machine as the old one was, and says how."""
 
 
-class StandbySource:
+class StandbySource(Source):
     """The CPU standby: it serves the workspace from the loss until the new machine has it."""
 
-    name: DataSource = "cpu_standby"
+    name = "cpu_standby"
 
     def __init__(self, standbys: Standbys, progress_of: ProgressOf) -> None:
         self._standbys = standbys
@@ -77,9 +95,6 @@ class StandbySource:
             failover.rpo_seconds = round(max(0.0, failover.lost_at - association.synced_from), 3)
         return f"standby {association.machine_name} serves the workspace as of {failover.rpo_seconds} s before the loss"
 
-    def machine(self, failover: Failover) -> int | None:
-        return None
-
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         association = self._standbys.known(failover.gpu_instance_id)
         await self._standbys.until_it_answers(association)
@@ -93,10 +108,10 @@ class StandbySource:
         return f"standby {self._standbys.known(new_id).machine_name} mirrors instance {new_id}"
 
 
-class SnapshotSource:
+class SnapshotSource(Source):
     """The newest snapshot of the machine's workspace."""
 
-    name: DataSource = "snapshot"
+    name = "snapshot"
 
     def __init__(self, snapshots: Snapshots, standbys: Standbys) -> None:
         self._snapshots = snapshots
@@ -117,9 +132,6 @@ class SnapshotSource:
         age = f"taken {failover.rpo_seconds} s before the loss"
         return f"no machine serves the workspace; snapshot {failover.snapshot_id}, {age}, will be restored"
 
-    def machine(self, failover: Failover) -> int | None:
-        return None
-
     async def restore(self, failover: Failover, machine: Machine) -> Back:
         assert failover.snapshot_id is not None  # noqa: S101 - take_over has chosen it
         snapshot = await self._snapshots.find(failover.snapshot_id)
@@ -134,10 +146,10 @@ class SnapshotSource:
         return f"instance {new_id} has no standby: {association.machine_name} is kept as it is, for what it may hold"
 
 
-class WarmSource:
+class WarmSource(Source):
     """The second machine of the warm pool: it becomes the new machine as it is."""
 
-    name: DataSource = "warm_pool"
+    name = "warm_pool"
 
     def __init__(self, pool: WarmPool, standbys: Standbys) -> None:
         self._pool = pool
@@ -170,3 +182,53 @@ class WarmSource:
         if self._standbys.get(failover.gpu_instance_id) is not None:
             await self._standbys.follow(failover.gpu_instance_id, new_id)
         return "another warm machine is being rented"
+
+
+class VolumeSource(Source):
+    """The volume that the workspace is on: the new machine uses it in place of the old one."""
+
+    name = "regional_volume"
+
+    def __init__(self, volumes: RegionalVolumes, standbys: Standbys) -> None:
+        self._volumes = volumes
+        self._standbys = standbys
+
+    async def readiness(self, instance_id: int) -> str | None:
+        lease = self._volumes.get(instance_id)
+        if lease is None:
+            return f"the workspace of instance {instance_id} is on its own disk, not on a regional volume"
+        if await self._volumes.volume(instance_id) is None:
+            return f"the market no longer has volume {lease.volume_id} of instance {instance_id}"
+        return None
+
+    async def take_over(self, failover: Failover) -> str:
+        volume = await self._volumes.volume(failover.gpu_instance_id)
+        if volume is None:
+            raise ApiError(409, f"the volume of instance {failover.gpu_instance_id} is gone")
+        failover.rpo_seconds = 0.0
+        return f"volume {volume.id} in {volume.region} has the workspace as it was at the moment of the loss"
+
+    def fitting(self, failover: Failover, offers: list[Offer]) -> list[Offer]:
+        lease = self._volumes.get(failover.gpu_instance_id)
+        return [offer for offer in offers if lease is not None and region_of(offer.geolocation) == lease.region]
+
+    def rent(self, failover: Failover, rent: Rent) -> Rent:
+        lease = self._volumes.get(failover.gpu_instance_id)
+        return with_volume(rent, lease) if lease is not None else rent
+
+    async def restore(self, failover: Failover, machine: Machine) -> Back:
+        """Nothing is copied: the market says that the machine has the volume, and the machine counts its files."""
+        lease = self._volumes.get(failover.gpu_instance_id) or self._volumes.get(machine.instance_id)
+        volume = await self._volumes.volume(failover.gpu_instance_id) if lease else None
+        if volume is None or volume.instance_id != machine.instance_id:
+            raise ApiError(502, f"instance {machine.instance_id} does not have the volume of the workspace")
+        sizes = [int(size) for size in (await machine.run(_SIZES, WORKSPACE)).stdout.split()]
+        return Back(len(sizes), sum(sizes), f"on volume {volume.id}; nothing was copied")
+
+    async def follow(self, failover: Failover, new_id: int) -> str:
+        lease = self._volumes.get(failover.gpu_instance_id)
+        if lease is not None:
+            self._volumes.belongs_to(lease, new_id)
+        if self._standbys.get(failover.gpu_instance_id) is not None:
+            await self._standbys.follow(failover.gpu_instance_id, new_id)
+        return f"instance {new_id} has the volume"

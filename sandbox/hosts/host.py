@@ -84,6 +84,20 @@ class Host:
     def disk(self, machine_id: int) -> Disk:
         return Disk(self._root / str(machine_id))
 
+    def volume(self, volume_id: int) -> Path:
+        """The folder of a volume, which is made when it is missing."""
+        folder = self._root.parent / "volumes" / str(volume_id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def volumes(self) -> list[int]:
+        """The ids of the volumes that have a folder."""
+        return [int(path.name) for path in (self._root.parent / "volumes").glob("[0-9]*")]
+
+    async def wipe_volume(self, volume_id: int) -> None:
+        """Removes a volume that no machine uses, with all that is on it."""
+        await asyncio.to_thread(Disk(self.volume(volume_id)).wipe)
+
     def disks(self) -> list[int]:
         """The ids of the machines that have a disk."""
         return [int(path.name) for path in self._root.iterdir() if path.name.isdecimal()]

@@ -55,7 +55,7 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, tether: int) -
         privileges = ["--cap-drop", "ALL"]
         for capability in _CAPABILITIES:
             privileges += ["--cap-add", capability]
-    workspace = ["--bind", str(disk.workspace), "/workspace"]
+    workspace = ["--bind", str(spec.volume or disk.workspace), "/workspace"]
     if spec.troubles.workspace_megabytes:
         workspace = ["--size", str(spec.troubles.workspace_megabytes * 2**20), "--tmpfs", "/workspace"]
     programs = ["--ro-bind", str(_BIN), "/opt/rekindle/bin"] if spec.gpu_tools else []

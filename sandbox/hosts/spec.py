@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # Machines run as programs of this host, so a name or value must not be able to become another line of a config file.
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -32,6 +33,7 @@ class MachineSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     onstart: str = ""  # bash, run as root at each boot; its output is /root/onstart.log
     troubles: Troubles = Troubles()
+    volume: Path | None = None  # what is seen as /workspace in place of the machine's own disk
     name: str = ""  # the host name; C.<id> when there is none
     gpu_tools: bool = True  # nvidia-smi, which tells that there is no GPU where there is none
 

@@ -44,6 +44,7 @@ class RentBody(BaseModel):
     env: dict[str, str] | None = None
     extra_env: list[tuple[str, str]] | dict[str, str] | None = None
     price: float | None = None
+    volume_id: int | None = Field(default=None, description="a volume, which becomes the workspace")
 
     def order(self) -> Order:
         env = list((self.env or {}).items())
@@ -57,6 +58,7 @@ class RentBody(BaseModel):
             onstart=self.onstart or "",
             env=env,
             price=self.price,
+            volume_id=self.volume_id,
         )
 
 
@@ -81,6 +83,14 @@ class BulkDestroyBody(BaseModel):
     instance_ids: list[int]
 
 
+class VolumeBody(BaseModel):
+    """A volume. Size in GB, region a country code."""
+
+    name: str = Field(min_length=1, max_length=64)
+    size: float = Field(gt=0, le=10_000)
+    region: str = Field(pattern="^[A-Z]{2}$")
+
+
 class SshKeyBody(BaseModel):
     ssh_key: str
 
@@ -100,6 +110,7 @@ def create_app(config: CloudConfig, secret: Secrets, market: Market, faults: Fau
     doorman = Doorman(secret, RateLimiter(market.profile.requests_per_second, market.profile.burst))
     app.include_router(_public_routes(market), prefix="/api/v0", dependencies=[Depends(doorman.anybody)])
     app.include_router(_account_routes(market), prefix="/api", dependencies=[Depends(doorman.account)])
+    app.include_router(_volume_routes(market), prefix="/api/v0", dependencies=[Depends(doorman.account)])
     app.include_router(_contract_routes(market), prefix="/api/v0", dependencies=[Depends(doorman.account)])
     app.include_router(_instance_routes(market), prefix="/api/v0", dependencies=[Depends(doorman.account_or_404)])
     app.include_router(_sandbox_routes(market), prefix=PREFIX, dependencies=[Depends(admin_only(secret.admin_token))])
@@ -255,6 +266,26 @@ def _account_routes(market: Market) -> APIRouter:
     async def remove_ssh_key(key_id: int) -> Json:
         if not market.keys.remove(key_id):
             raise Refused(404, "no_such_key", f"SSH key {key_id} not found.")
+        return {"success": True}
+
+    return router
+
+
+def _volume_routes(market: Market) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/volumes")
+    async def volumes() -> Json:
+        return {"success": True, "volumes": market.volume_rows()}
+
+    @router.post("/volumes")
+    async def create_volume(body: VolumeBody) -> Json:
+        volume = market.volumes.create(body.name, body.size, body.region)
+        return {"success": True, **volume.row(None)}
+
+    @router.delete("/volumes/{volume_id}")
+    async def delete_volume(volume_id: int) -> Json:
+        await market.delete_volume(volume_id)
         return {"success": True}
 
     return router

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from sandbox.records import Records
 
-Kind = Literal["gpu", "cpu", "disk"]
+Kind = Literal["gpu", "cpu", "disk", "volume"]
 OPENING_BALANCE = 1000.0  # USD
 
 
@@ -42,7 +42,7 @@ class Segment(BaseModel):
             "number": self.number,
             "instance_id": self.instance_id,
             "type": self.kind,
-            "source": f"instance-{self.instance_id}",
+            "source": f"{'volume' if self.kind == 'volume' else 'instance'}-{self.instance_id}",
             "description": self.description,
             "start": self.start,
             "end": self.end,

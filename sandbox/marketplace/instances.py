@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 from sandbox.hosts import MachineSpec, Troubles
 from sandbox.hosts.spec import ENVIRONMENT_NAME
 from sandbox.marketplace.offers import Offer
+from sandbox.marketplace.volumes import MOUNT_PATH
 
 FIRST_INSTANCE = 29070001
 DEFAULT_IMAGE = "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime"
@@ -31,6 +33,7 @@ class Instance(BaseModel):
     onstart: str = ""
     extra_env: list[tuple[str, str]] = []
     ssh_keys: list[str] = []
+    volume_id: int | None = None
     ssh_port: int
     start_date: float
     intended_status: Literal["running", "stopped", "destroyed"] = "running"
@@ -47,7 +50,8 @@ class Instance(BaseModel):
     def storage_dph(self) -> float:
         return self.offer.storage_dph(self.disk)
 
-    def spec(self, troubles: Troubles) -> MachineSpec:
+    def spec(self, troubles: Troubles, volume: Path | None = None) -> MachineSpec:
+        """`volume`: the folder of the volume that the machine uses."""
         return MachineSpec(
             id=self.id,
             port=self.ssh_port,
@@ -59,6 +63,7 @@ class Instance(BaseModel):
             environment={name: value for name, value in self.extra_env if ENVIRONMENT_NAME.fullmatch(name)},
             onstart=self.onstart,
             troubles=troubles,
+            volume=volume,
         )
 
     def row(self, gpu_utilisation: float | None) -> dict[str, Any]:
@@ -93,7 +98,7 @@ class Instance(BaseModel):
             "disk_util": None,
             "disk_bw": offer.disk_bw,
             "disk_name": offer.disk_name,
-            "volume_info": [],
+            "volume_info": [{"id": self.volume_id, "mount_path": MOUNT_PATH}] if self.volume_id else [],
             "dph_base": self.dph_base,
             "dph_total": round(self.dph_base + self.storage_dph, 6),
             "storage_cost": offer.storage_cost,

@@ -22,9 +22,10 @@ from sandbox.hosts.host import free_port
 from sandbox.marketplace.accounts import SshKeys, checked_public_key
 from sandbox.marketplace.billing import Bill
 from sandbox.marketplace.instances import DEFAULT_IMAGE, FIRST_INSTANCE, Instance, Status
-from sandbox.marketplace.offers import make_offers
+from sandbox.marketplace.offers import Offer, make_offers
 from sandbox.marketplace.profiles import Profile
 from sandbox.marketplace.search import Search
+from sandbox.marketplace.volumes import Volumes, region_of
 from sandbox.records import Records
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Order:
     onstart: str = ""
     env: list[tuple[str, str]] = field(default_factory=list)
     price: float | None = None
+    volume_id: int | None = None
 
 
 @dataclass
@@ -92,11 +94,16 @@ class Market:
         self._rented = {instance.id: _Rented(instance) for instance in records.all(Instance)}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.bill = Bill(records)
+        self.volumes = Volumes(records, self.bill)
         self.keys = SshKeys(records)
 
     async def open(self) -> None:
         """Takes up what the last process left: boots what should run, finishes what was being destroyed."""
         await self._host.end_leftovers()
+        self.volumes.open()
+        for volume_id in self._host.volumes():
+            if self.volumes.get(volume_id) is None:
+                await self._host.wipe_volume(volume_id)
         for machine_id in set(self._host.disks()) - self._rented.keys():
             await self._host.wipe(machine_id)
         for rented in list(self._rented.values()):
@@ -152,6 +159,8 @@ class Market:
             )
         if order.price is not None and order.price < offer.min_bid:
             raise Refused(400, "bid_too_low", f"The bid of {order.price:g} is below the least of {offer.min_bid:g}.")
+        if order.volume_id is not None:
+            self._check_volume(order.volume_id, offer)
         contracts = self._records.get(Contracts, "all") or Contracts()
         instance = Instance(
             id=contracts.next_id,
@@ -165,6 +174,7 @@ class Market:
             onstart=order.onstart,
             extra_env=order.env,
             ssh_keys=[key.public_key for key in self.keys.all()],
+            volume_id=order.volume_id,
             ssh_port=self._port(),
             start_date=time.time(),
             status_msg=ORDERED,
@@ -187,6 +197,33 @@ class Market:
     def instance(self, instance_id: int) -> dict[str, Any] | None:
         rented = self._rented.get(instance_id)
         return self._row(rented.instance) if rented else None
+
+    def volume_rows(self) -> list[dict[str, Any]]:
+        return [volume.row(self._user_of(volume.id)) for volume in self.volumes]
+
+    async def delete_volume(self, volume_id: int) -> None:
+        """Removes a volume with all that is on it. One that a machine uses is refused."""
+        if self.volumes.get(volume_id) is None:
+            raise Refused(404, "no_such_volume", f"Volume {volume_id} not found.")
+        if (user := self._user_of(volume_id)) is not None:
+            raise Refused(400, "volume_in_use", f"Volume {volume_id} is used by instance {user}.")
+        self.volumes.remove(volume_id)
+        await self._finish(self._host.wipe_volume(volume_id))
+
+    def _user_of(self, volume_id: int) -> int | None:
+        """The machine that uses a volume, stopped or not."""
+        return next((one.instance.id for one in self._rented.values() if one.instance.volume_id == volume_id), None)
+
+    def _check_volume(self, volume_id: int, offer: Offer) -> None:
+        volume = self.volumes.get(volume_id)
+        if volume is None:
+            raise Refused(404, "no_such_volume", f"Volume {volume_id} not found.")
+        if (user := self._user_of(volume_id)) is not None:
+            raise Refused(400, "volume_in_use", f"Volume {volume_id} is used by instance {user}.")
+        if region_of(offer.geolocation) != volume.region:
+            raise Refused(
+                400, "wrong_region", f"Volume {volume_id} is in {volume.region}, the machine in {offer.geolocation}."
+            )
 
     def label(self, instance_id: int, label: str | None) -> None:
         instance = self._get(instance_id).instance
@@ -307,8 +344,9 @@ class Market:
         if self._faults.machine("boot_hangs"):
             return
         troubles = self._troubles()
+        volume = self._host.volume(instance.volume_id) if instance.volume_id else None
         try:
-            port = await self._host.boot(instance.spec(troubles))
+            port = await self._host.boot(instance.spec(troubles, volume))
         except (BootFailed, OSError) as error:
             _log.error("machine %s did not boot: %s", instance.id, error)
             self._become(instance, "exited", f"The machine did not boot: {error}")

@@ -547,3 +547,35 @@ def test_several_at_once(api: FailoverApi) -> None:
         check_success(event)
         assert api.run(event["new_instance_id"], LISTING) == machines[event["gpu_instance_id"]]
     assert sorted(one["id"] for one in api.at_market()) == sorted(one["new_instance_id"] for one in events)
+
+
+def volumes(api: FailoverApi) -> list[dict[str, Any]]:
+    headers = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
+    return list(httpx2.get(f"{api.market_url}/api/v0/volumes/", headers=headers).raise_for_status().json()["volumes"])
+
+
+def test_a_regional_volume_survives_its_machine(api: FailoverApi) -> None:
+    own_disk = api.rent()
+    settings = {"use_global_settings": False, "strategy": "regional_volume"}
+    assert "own disk" in api.error("PUT", f"/failover/settings/machines/{own_disk}", 409, json=settings)
+    body = {"offer_id": api.offer(), "disk_size": 10, "label": "anchored", "failover_strategy": "regional_volume"}
+    instance_id = int(api.call("POST", "/instances", 201, json=body)["id"])
+    eventually("machine runs", lambda: api.actual_status(instance_id) == "running")
+    api.run(instance_id, f"cd /workspace; {FILES}; echo last >last")
+    before = api.run(instance_id, LISTING)
+    (volume,) = volumes(api)
+    assert volume["instance_id"] == instance_id
+    eventually("heartbeats", lambda: api.state(instance_id).get("last_heartbeat"))
+    api.preempt(instance_id)
+    event = api.ended(eventually("a failover", lambda: api.failovers_of(instance_id))[0]["failover_id"])
+    check_success(event)
+    assert (event["data_source"], event["rpo_seconds"]) == ("regional_volume", 0)
+    new_id = event["new_instance_id"]
+    assert api.run(new_id, LISTING) == before
+    (attached,) = volumes(api)
+    assert (attached["id"], attached["instance_id"]) == (volume["id"], new_id)
+    market = {one["id"]: one for one in api.at_market()}
+    assert market[new_id]["geolocation"].endswith(volume["region"])
+    assert market[new_id]["label"] == "anchored"
+    api.call("DELETE", f"/instances/{new_id}")
+    assert volumes(api) == []

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from sandbox.control.errors import ApiError
 from sandbox.control.failover import SOURCES
 from sandbox.control.failover_report import report
 from sandbox.control.failover_settings import STRATEGIES, GlobalSettings, MachineSettings
@@ -100,6 +101,14 @@ def _event(failover: dict[str, Any]) -> str:
     return f"event: phase\ndata: {json.dumps(failover)}\n\n"
 
 
+def _refuse_without_volume(services: Services, instance_id: int, wish: MachineSettings) -> None:
+    if wish.own == "regional_volume" and services.volumes.get(instance_id) is None:
+        words = (
+            f"The workspace of instance {instance_id} is on its own disk: a regional volume is chosen when a machine"
+        )
+        raise ApiError(409, f"{words} is rented (failover_strategy)")
+
+
 def settings_router(services: Services) -> APIRouter:
     settings, failovers = services.failovers.settings, services.failovers
     routes = APIRouter(prefix="/failover", tags=["failover"], dependencies=[Depends(services.accounts.user)])
@@ -152,6 +161,7 @@ def settings_router(services: Services) -> APIRouter:
     @routes.put("/settings/machines/{instance_id}")
     async def put_machine(instance_id: int, wish: MachineSettings) -> dict[str, Any]:
         await services.instances.tracked(instance_id)
+        _refuse_without_volume(services, instance_id, wish)
         settings.set_of(instance_id, wish)
         return shown(instance_id)
 
