@@ -21,7 +21,7 @@ from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
-from rekindle.wording import counted, named
+from rekindle.wording import counted
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -221,28 +221,6 @@ class FailoverLibrary:
         for failovers in _of_this_test():
             tell(failovers.score())
             failovers.raise_unless_all_succeeded()
-
-    @keyword
-    def delete_snapshots_of_failovers(self) -> None:
-        """Has the product delete the snapshots of all cycles of this test, and makes sure that none is left.
-
-        Raises:
-            AssertionError: at least one is still listed, or still in the bucket; names them.
-        """
-        snapshots = [cycle.snapshot_id for failovers in _of_this_test() for cycle in failovers.cycles]
-        opened = target.current()
-        made = [snapshot for snapshot in snapshots if snapshot]
-        for snapshot in made:
-            opened.dumont.delete_snapshot(snapshot)
-        listed = {str(value) for row in opened.dumont.snapshots() for value in row.values()}
-        stored = {one.key.rpartition("/")[2] for one in opened.store.list(f"{opened.repository_prefix}/snapshots/")}
-        left = [one for one in made if one in listed or any(name.startswith(one) for name in stored)]
-        if left:
-            raise Mismatch(
-                f"Dumont Cloud said that {counted(len(made), 'snapshot')} were deleted, but of {named(left)} there is "
-                "still a trace in its list or in the bucket."
-            )
-        tell(f"Deleted: {counted(len(made), 'snapshot')}")
 
 
 @dataclass

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
+from robot import result, running
 from robot.api.deco import keyword, library
+from robot.libraries.BuiltIn import BuiltIn
 
 from console import progress, tell
 from rekindle import report, target
 from rekindle.dumont import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError
+from rekindle.http import Refused
 from rekindle.progress import either, growth_of_bucket, told_by_product, written_on_machine
 from rekindle.rented import RentedMachine
+from rekindle.waiting import wait_until
 from rekindle.wording import counted
 
+# A snapshot whose answer was lost is still being taken. Its end is waited for this long, seconds, to delete it.
+ENDS_WITHIN = 60.0
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
 class SnapshotLibrary:
     """Snapshots as the product makes, lists, restores and deletes them.
 
@@ -26,8 +35,18 @@ class SnapshotLibrary:
     what reaches the bucket or the machine's disk.
     """
 
+    ROBOT_LISTENER_API_VERSION = 3
+
     def __init__(self) -> None:
         self._left: list[str] = []
+        self._lost: list[int] = []  # machines of which a snapshot may have been made, whose answer was lost
+        self._undeletable: set[str] = set()
+
+    def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """A test answers for its own snapshots only: those of tests before it may be meant to stay."""
+        self._left.clear()
+        self._lost.clear()
+        self._undeletable.clear()
 
     @keyword
     def create_snapshot(
@@ -59,7 +78,13 @@ class SnapshotLibrary:
             growth_of_bucket(opened.store, packs, expected_bytes),
         )
         with progress("Snapshot", look):
-            made = opened.dumont.snapshot(machine.id, path, [f"run:{opened.run_id}"], timeout=timeout.total_seconds())
+            self._lost.append(machine.id)
+            try:
+                made = opened.dumont.snapshot(machine.id, path, [_run_tag()], timeout=timeout.total_seconds())
+            except Refused:
+                self._lost.remove(machine.id)
+                raise
+        self._lost.remove(machine.id)
         self._left.append(made.snapshot_id)
         _report_claims(made)
         return made.snapshot_id
@@ -115,39 +140,98 @@ class SnapshotLibrary:
 
     @keyword
     def delete_snapshot(self, snapshot_id: str) -> None:
-        """Has the product delete a snapshot, and makes sure that it is listed no more.
+        """Has the product delete a snapshot, and makes sure that it is listed no more and has left the bucket.
 
         Args:
             snapshot_id: whole or short.
+
+        Raises:
+            AssertionError: in the product's own words, or because it says that it did what it has not done.
         """
-        dumont = target.current().dumont
-        dumont.delete_snapshot(snapshot_id)
-        if any(_is(row, snapshot_id) for row in dumont.snapshots()):
-            raise Mismatch(f"Dumont Cloud said that snapshot {snapshot_id} was deleted, but still lists it.")
+        try:
+            _delete(snapshot_id)
+        except RekindleError:
+            self._undeletable.add(snapshot_id)
+            raise
         self._left = [left for left in self._left if not snapshot_id.startswith(left)]
 
     @keyword
     def delete_left_snapshots(self) -> None:
-        """Deletes what [Create Snapshot] made and nobody has deleted, such as that of a test that failed.
+        """Deletes what [Create Snapshot] made in this test and nobody has deleted, such as that of a test that failed.
 
-        For the teardowns of tests whose snapshots are large and of no further use.
+        It looks for snapshots as well whose making was cut off, by a timeout or by Ctrl-C: the product may have made
+        them all the same. For teardowns of tests whose snapshots are large and of no further use.
 
         Raises:
-            AssertionError: at least one could not be deleted; names all of them.
+            AssertionError: at least one could not be deleted; names all of them, except those of which the test's own
+                error tells that already.
         """
+        if not self._left and not self._lost:
+            return
+        rows = _rows_that_stay(self._lost) if self._lost else target.current().dumont.snapshots()
+        made = dict.fromkeys([*self._left, *(_id(row) for row in rows if _is_lost(row, self._lost))])
+        stored = _stored()
+        left = [one for one in made if any(_is(row, one) for row in rows) or any(key.startswith(one) for key in stored)]
+        error = str(BuiltIn().get_variable_value("$TEST_MESSAGE", ""))
         failures: list[str] = []
-        for snapshot_id in list(self._left):
+        for snapshot_id in left:
+            known = snapshot_id in self._undeletable and snapshot_id in error
             try:
                 self.delete_snapshot(snapshot_id)
                 tell(f"Clean-up: snapshot {snapshot_id} is deleted")
             except RekindleError as failure:
-                failures.append(str(failure))
+                if known:
+                    tell(f"Clean-up: snapshot {snapshot_id} is left, as the error above says")
+                else:
+                    failures.append(str(failure))
         self._left.clear()
+        self._lost.clear()
         if failures:
             raise Mismatch("\n".join(failures))
 
 
-def _is(row: dict[str, object], snapshot_id: str) -> bool:
+def _delete(snapshot_id: str) -> None:
+    dumont = target.current().dumont
+    dumont.delete_snapshot(snapshot_id)
+    if any(_is(row, snapshot_id) for row in dumont.snapshots()):
+        raise Mismatch(f"Dumont Cloud said that snapshot {snapshot_id} was deleted, but still lists it.")
+    if any(stored.startswith(snapshot_id) for stored in _stored()):
+        raise Mismatch(f"Dumont Cloud said that snapshot {snapshot_id} was deleted, but it is still in the bucket.")
+
+
+def _stored() -> set[str]:
+    """The ids of the snapshots in the bucket."""
+    opened = target.current()
+    return {one.key.rpartition("/")[2] for one in opened.store.list(f"{opened.repository_prefix}/snapshots/")}
+
+
+def _run_tag() -> str:
+    return f"run:{target.current().run_id}"
+
+
+def _is_lost(row: dict[str, Any], machines: Sequence[int]) -> bool:
+    """Whether it was made by this run, of one of these machines."""
+    return bool(row.get("id")) and row.get("instance_id") in machines and _run_tag() in (row.get("tags") or ())
+
+
+def _rows_that_stay(machines: Sequence[int]) -> list[dict[str, Any]]:
+    """The product's list, when it takes no snapshot of these machines any more."""
+
+    def being_taken(rows: list[dict[str, Any]]) -> bool:
+        return any(row.get("status") == "creating" and row.get("instance_id") in machines for row in rows)
+
+    return wait_until(
+        "snapshots whose answer was lost to be made or given up",
+        target.current().dumont.snapshots, lambda rows: not being_taken(rows),
+        timeout=ENDS_WITHIN, describe=lambda rows: f"{len(rows)} snapshots, at least one being taken",
+    ).value  # fmt: skip
+
+
+def _id(row: dict[str, Any]) -> str:
+    return str(row.get("short_id") or row["id"])
+
+
+def _is(row: dict[str, Any], snapshot_id: str) -> bool:
     return snapshot_id in {row.get("id"), row.get("short_id"), row.get("snapshot_id")}
 
 

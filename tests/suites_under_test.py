@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -80,6 +81,19 @@ class Ended:
         assert self.exit_code == len(self.failures) > 0
         assert set(self.failures.values()) == {SETUP_FAILED + message}
         assert "Traceback" not in self.console
+
+    def failed_with(self, words: str) -> dict[str, Any]:
+        """The one test failed with these words (a regular expression) and no other, which its report repeats.
+
+        Returns:
+            The report.
+        """
+        ((_, message),) = self.failures.items()
+        assert re.fullmatch(words, message), message
+        assert "Traceback" not in self.console
+        (report,) = self.reports()
+        assert (report["validation"]["success"], report["validation"]["error"]) == (False, message)
+        return report
 
     def reports(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*_report_*.json"))]

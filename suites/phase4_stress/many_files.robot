@@ -5,7 +5,7 @@ Resource          ../../resources/stress.resource
 
 Suite Setup       Open The Target For Stress
 Suite Teardown    Destroy All Machines And Prove It
-Test Teardown     Publish Report
+Test Teardown     Publish Report And Leave Nothing
 
 Test Tags         phase4    stress
 

@@ -5,7 +5,7 @@ Resource          ../../resources/failover.resource
 
 Suite Setup       Open The Target For Stress
 Suite Teardown    Destroy All Machines And Prove It
-Test Teardown     Publish Report
+Test Teardown     Publish Report And Leave Nothing
 
 Test Tags         phase4    stress
 
@@ -28,7 +28,7 @@ Machine Fails Over Again And Again
     END
     GROUP    [3/4] Clean up
         Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
-        Delete Snapshots Of Failovers
+        Delete Left Snapshots
     END
     GROUP    [4/4] Verify
         All Failovers Should Have Succeeded

@@ -41,7 +41,7 @@ A Pack That Is Left Behind Is Found
     Delete Snapshot    ${snapshot}
     Write Object    ${pack}    ${content}
     Run Keyword And Expect Error
-    ...    Snapshot ${snapshot} was deleted, but 1 pack of the * that it needed, * ${pack} (${{len($content)}} bytes)*
+    ...    Snapshot ${snapshot} was deleted, but 1 pack of the * that it needed, * ${pack} (* bytes)*
     ...    Space Should Be Freed    ${snapshot}    ${stored}
     [Teardown]    Delete Object    ${pack}
 
