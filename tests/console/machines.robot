@@ -103,7 +103,7 @@ The Migration Dialog Offers Other Models And Can Be Left
     Click    role=button[name="Migrar"]
     Get Element Count    role=combobox[name="GPU"] >> option    >    3
     ${row} =    Ask Api    /instances/${id}
-    Get Text    role=combobox[name="GPU"]    not contains    ${row}[gpu_name] (
+    Get Text    role=combobox[name="GPU"]    not contains    ${row}[gpu_name] ·
     Click    role=button[name="Cancelar"]
     ${rented} =    Machines Of Market
     Should Be Equal    ${rented}    ${{ [$id] }}

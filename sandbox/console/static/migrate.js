@@ -67,7 +67,7 @@ async function fillModels(row) {
     const { offers } = await get(withQuery("/instances/offers", query));
     const cheapest = Map.groupBy(offers, (offer) => offer.gpu_name); // each model's first offer is its cheapest
     const others = [...cheapest].filter(([name]) => name !== row.gpu_name);
-    const options = others.map(([name, [offer]]) => new Option(`${name} (a partir de ${usdAnHour(offer.dph_total)})`, name));
+    const options = others.map(([name, [offer]]) => new Option(`${name} · ${usdAnHour(offer.dph_total)}`, name));
     models.replaceChildren(...(options.length ? options : [new Option("Nenhuma oferta livre", "")]));
     byTestId("migrate-confirm").disabled = !options.length;
   } catch (error) {

@@ -1,7 +1,7 @@
 // "Nova Máquina": region, hardware, strategy, then a race that the API runs and this page watches.
 
 import { get, post, withQuery } from "./api.js";
-import { byTestId, copyOf, gigabytes, seconds, setAlert, setNumber, setText, usdAnHour } from "./view.js";
+import { byTestId, copyOf, gigabytes, say, seconds, setAlert, setNumber, setText, usdAnHour } from "./view.js";
 
 const dialog = byTestId("wizard");
 const form = dialog.querySelector("form");
@@ -23,9 +23,13 @@ const CANDIDATE = {
 let step = 1;
 let watched = 0; // which race is being watched: an older watch ends when a newer one begins
 let asked = 0; // the same for offers
+let racing = false;
 
 byTestId("new-machine").addEventListener("click", () => open());
 byTestId("wizard-close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("close", () => {
+  if (racing) say("A corrida continua. A máquina que vencer aparece em Máquinas.");
+});
 back.addEventListener("click", () => show(step === PROVISION ? 2 : step - 1));
 start.addEventListener("click", begin);
 form.addEventListener("submit", (event) => {
@@ -167,7 +171,8 @@ async function watch(raceId) {
       if (turn !== watched) return;
       setAlert(byTestId("wizard-error"), null);
       showRace(race);
-      if (["won", "failed"].includes(race.status)) return;
+      racing = !["won", "failed"].includes(race.status);
+      if (!racing) return;
     } catch (error) {
       setAlert(byTestId("wizard-error"), `O andamento não pôde ser lido: ${error.message}`);
       if (error.status === 404) return;
