@@ -15,25 +15,21 @@ from tests.control_api import ControlApi, eventually
 
 @library(scope="GLOBAL")
 class ConsoleCloud:
-    def __init__(self) -> None:
-        self._cloud = CloudUnderTest(Path(tempfile.mkdtemp(prefix="console-")))
-        self._api: ControlApi | None = None
-
-    @property
-    def api(self) -> ControlApi:
-        assert self._api is not None, "Start Cloud first"
-        return self._api
+    _cloud: CloudUnderTest
+    api: ControlApi
 
     @keyword
     def start_cloud(self) -> str:
         """Returns the address of the console."""
+        self._cloud = CloudUnderTest(Path(tempfile.mkdtemp(prefix="console-")))
         self._cloud.up()
-        self._api = ControlApi(self._cloud.environment)
+        self.api = ControlApi(self._cloud.environment)
         return self._cloud.environment["DUMONT_CONSOLE_URL"]
 
     @keyword
     def stop_cloud(self) -> None:
         """Stops it and removes all it leaves."""
+        self.api.close()
         self._cloud.down()
         shutil.rmtree(self._cloud.state_dir)
 
