@@ -117,12 +117,15 @@ class FailoverLibrary:
         return failover
 
     @keyword
-    def follow_failover(self, failover: Failover, timeout: timedelta = timedelta(seconds=600)) -> RentedMachine:
+    def follow_failover(
+        self, failover: Failover, timeout: timedelta = timedelta(seconds=600), on_phase: str | None = None
+    ) -> RentedMachine:
         """Follows a failover through its phases, each with its seconds, until another machine has taken over.
 
         Args:
             failover: as it was begun.
             timeout: how long all of it may take.
+            on_phase: name of a keyword that is given the name of each phase as it comes.
 
         Returns:
             The machine that took over; a command can run on it.
@@ -130,7 +133,12 @@ class FailoverLibrary:
         Raises:
             AssertionError: it failed, in the product's own words, or does not end. What it had rented is destroyed.
         """
-        new = failing_over.follow(failover, timeout.total_seconds(), tell)
+
+        def came(phase: str) -> None:
+            if on_phase:
+                BuiltIn().run_keyword(on_phase, phase)
+
+        new = failing_over.follow(failover, timeout.total_seconds(), came)
         total = sum(failover.seconds_by_phase().values())
         tell(f"Failed over: to {new} in {failover.wall_seconds:.2f} s by our clock; phases {total:.2f} s")
         tell_rented(new)

@@ -60,14 +60,14 @@ def expect(machine: RentedMachine) -> Failover:
     return failover
 
 
-def follow(failover: Failover, timeout: float, say: Callable[[str], None]) -> RentedMachine:
+def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> RentedMachine:
     """Follows a failover to its end, and takes the new machine over."""
     opened = target.current()
     try:
         if failover.id is None:
             failover.id = find(failover, opened.dumont, timeout)
         number = failover.id
-        follow_phases(failover, lambda: opened.dumont.failover(number), say, timeout)
+        follow_phases(failover, lambda: opened.dumont.failover(number), tell, came, timeout)
         claim = failover.claim
         if claim is None or claim.new_id is None:
             raise Unknown(f"Failover {failover.number} is complete, but Dumont Cloud does not tell on which machine.")

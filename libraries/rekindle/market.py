@@ -37,6 +37,7 @@ class MarketInstance:
     ssh_port: int | None
     machine_id: int | None
     start_date: float | None
+    geolocation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,7 @@ def _instance(row: dict[str, Any]) -> MarketInstance:
         ssh_port=row.get("ssh_port"),
         machine_id=row.get("machine_id"),
         start_date=row.get("start_date"),
+        geolocation=row.get("geolocation"),
     )
 
 

@@ -79,6 +79,11 @@ class Expected:
     reservation: Reservation
     asked_at: float
 
+    @property
+    def label(self) -> str:
+        """What it will be known by."""
+        return self.wish.label
+
     def rented(self, instance_id: int) -> RentedMachine:
         """The machine that came of it."""
         wish = self.wish

@@ -1,0 +1,382 @@
+"""Opens a browser on the product's page, photographs it, and compares what it says with what is true."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from robot.api import logger
+from robot.api.deco import keyword, library
+from robot.libraries.BuiltIn import BuiltIn
+
+from console import tell
+from ProvisioningLibrary import tell_rented
+from rekindle import browsers, report, target
+from rekindle.errors import Mismatch, Unknown
+from rekindle.failover import Failover
+from rekindle.market import MarketInstance
+from rekindle.rented import RentedMachine
+from rekindle.renting import PRODUCTS_DISK_GB, Expected
+from rekindle.waiting import wait_until
+from rekindle.wording import named
+
+SCREENSHOTS = "screenshots"
+PICTURES = {"provisioning": "12-failover-progress", "restoring": "13-failover-restoring"}
+SHOWN = timedelta(seconds=15)
+THE_PAGE = "the page, in a browser"
+# The page tells a price and seconds as the API does; only what is computed from them may differ in the last digit.
+EXACT, ROUNDED = 1e-6, 0.01
+
+_CARDS = """() => [...document.querySelectorAll('[data-testid^="machine-card-"]')].map((card) => {
+    const part = (id) => card.querySelector(`[data-testid="${id}"]`);
+    return {
+        id: card.dataset.testid.replace('machine-card-', ''),
+        label: part('open-details').textContent,
+        gpu: part('machine-gpu').textContent,
+        price: part('machine-price').value,
+        state: part('machine-status').textContent,
+    };
+})"""
+_PANEL = """(panel) => ({
+    id: panel.dataset.failoverId,
+    over: panel.dataset.over,
+    total: panel.querySelector('[data-testid="failover-total"] data')?.value ?? null,
+    successor: panel.querySelector('[data-testid="failover-new-instance"]')?.textContent ?? null,
+    phases: [...panel.querySelectorAll('li[data-phase]')].map((item) => ({
+        phase: item.dataset.phase,
+        state: item.dataset.state,
+        seconds: item.querySelector('data').value,
+        text: item.textContent,
+    })),
+})"""
+
+
+@library(scope="GLOBAL", doc_format="MARKDOWN")
+class PageLibrary:
+    """Opens a browser on the product's page, photographs it, and compares what it says with what is true.
+
+    The page is believed by nobody: what it shows is held against the API, the market, and the machines.
+    """
+
+    @keyword
+    def open_browser_for_page(self, browser_path: str | None = None, headless: bool = True) -> str:
+        """Starts a browser and opens an empty page in it.
+
+        It is found by itself: the one that `BROWSER_PATH` names, the system's Chromium or Chrome, or Playwright's own.
+        On the embedded cloud it talks to nobody but that.
+
+        Args:
+            browser_path: the program, instead of the one in the environment.
+            headless: `False` shows the window.
+
+        Returns:
+            The address of the page under test.
+
+        Raises:
+            AssertionError: there is no browser; says how to install one.
+        """
+        page = target.current().console_url
+        choice = browsers.choose(browser_path, page)
+        browser = _browser()
+        try:
+            browser.new_browser(
+                browser="chromium",
+                headless=headless,
+                executablePath=str(choice.path) if choice.path else None,
+                args=list(choice.arguments),
+            )
+        except Exception as error:
+            explained = browsers.explained(error)
+            if explained is error:
+                raise
+            raise explained from None
+        browser.new_context(viewport={"width": 1280, "height": 900}, locale="pt-BR")
+        tell(f"Browser: {choice.path or 'that of Playwright'}{'' if headless else ', in a window'}, on {page}")
+        return page
+
+    @keyword
+    def take_journey_screenshot(self, name: str) -> Path:
+        """Photographs the whole page, into `screenshots/` of the output directory and into the log.
+
+        Args:
+            name: what it shows, such as `01-logged-in`; the moment is put before it.
+
+        Returns:
+            The path of the picture.
+        """
+        folder = Path(str(BuiltIn().get_variable_value("$OUTPUT_DIR"))) / SCREENSHOTS
+        folder.mkdir(parents=True, exist_ok=True)
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3] + "Z"
+        path = folder / f"{moment}-{name}.png"
+        with _quiet():
+            _browser().take_screenshot(filename=str(path.with_suffix("")), fullPage=True)
+        if not path.is_file():
+            raise Unknown(f"The browser said that it took the picture {name}, but {path} is not there.")
+        picture = base64.b64encode(path.read_bytes()).decode()
+        logger.info(
+            f'<a href="{SCREENSHOTS}/{path.name}">{path.name}</a><br>'
+            f'<img src="data:image/png;base64,{picture}" alt="{name}" style="max-width:100%;width:860px">',
+            html=True,
+        )
+        tell(f"Screenshot: {name}")
+        return path
+
+    @keyword
+    def page_should_list_our_machines(self, timeout: timedelta = SHOWN) -> None:
+        """Compares the cards on the page with the machines that the API lists: id, label, GPU, price.
+
+        Args:
+            timeout: how long the page may take to show what is new.
+
+        Raises:
+            AssertionError: a card is missing, or there is one too many, or it says something else than the API.
+        """
+        dumont = target.current().dumont
+
+        def look() -> list[str]:
+            return _differences(
+                {row.id: row for row in dumont.instances()}, _browser().evaluate_javascript(None, _CARDS)
+            )
+
+        waited = wait_until(
+            "the page to show the machines that the API lists",
+            look,
+            lambda differences: not differences,
+            timeout=timeout.total_seconds(),
+            describe="; ".join,
+        )
+        report.current().add_check("the cards are what the API lists", THE_PAGE, looks=waited.looks)
+
+    @keyword
+    def expect_machine(self, max_price: float, disk_gb: float = PRODUCTS_DISK_GB, minutes: float = 30) -> Expected:
+        """Makes ready for a machine that is about to be rented on the page: the money, the books, the guard.
+
+        Args:
+            max_price: the dearest that may come, USD/h.
+            disk_gb: its disk, GB.
+            minutes: how long it may live at worst.
+
+        Returns:
+            What is expected. Its `label` must be given to the machine.
+        """
+        renter = target.current().renter
+        label = renter.new_label()
+        return renter.expect(
+            label, what="a machine from the page", max_price=max_price, disk_gb=disk_gb, minutes=minutes
+        )
+
+    @keyword
+    def expect_restored_machine(self, snapshot_id: str, max_price: float) -> Expected:
+        """Makes ready for a machine that the product rents to restore a snapshot on; as [Expect Machine].
+
+        Args:
+            snapshot_id: short.
+            max_price: the dearest that may come, USD/h.
+        """
+        return target.current().renter.expect(
+            f"restore-{snapshot_id}", what=f"a machine to restore {snapshot_id} on", max_price=max_price
+        )
+
+    @keyword
+    def machine_should_be_the_one_on_the_page(
+        self,
+        expected: Expected,
+        id_on_page: int,
+        gpu_name: str | None = None,
+        countries: list[str] | None = None,
+        ready_timeout: timedelta = timedelta(seconds=600),
+    ) -> RentedMachine:
+        """Finds out which machine was rented on the page: API, market and page must name the same one, and only it.
+
+        Args:
+            expected: as it was written down before.
+            id_on_page: the id that the page shows.
+            gpu_name: the model that was chosen on the page.
+            countries: those of the region that was chosen on the page, such as `US` and `CA`.
+            ready_timeout: how long it may take until a command can run on it.
+
+        Returns:
+            The machine.
+
+        Raises:
+            AssertionError: the market has another one or more than one (losers of the race), or it is not as chosen.
+        """
+        opened = target.current()
+        renter, label = opened.renter, expected.label
+        there = sorted(id_ for id_, its in renter.everything().items() if its == label and id_ not in expected.before)
+        if there != [id_on_page]:
+            error = Mismatch(
+                f"The page says that machine {id_on_page} was rented; with its label {label} there are "
+                f"{named([str(id_) for id_ in there]) or 'none'} at the market and in Dumont Cloud."
+            )
+            raise renter.did_not_arrive(expected, error)
+        machine = renter.arrived(expected, id_on_page, ready_timeout.total_seconds())
+        opened.machines[machine.id] = machine
+        if opened.market:
+            _check_choice(machine, opened.market.instance(machine.id), gpu_name, countries)
+        said = machine.machine.run("nvidia-smi --query-gpu=name --format=csv,noheader").text
+        if gpu_name and gpu_name not in said:
+            raise Mismatch(f"{gpu_name} was chosen on the page, but nvidia-smi on {machine} says {said!r}.")
+        tell_rented(machine)
+        report.current().add_check("the machine on the page is ours", "page, API, market, machine", machines=1)
+        return machine
+
+    @keyword
+    def phase_should_be_on_page(self, phase: str, timeout: timedelta = SHOWN) -> None:
+        """Makes sure that the progress panel shows a phase as it comes. For `on_phase` of *Follow Failover*.
+
+        The long phases, `provisioning` and `restoring`, are photographed as well.
+
+        Args:
+            phase: its name in the API.
+            timeout: how long the page may take.
+        """
+        wait_until(
+            f"the page to show phase {phase}",
+            lambda: next((one["state"] for one in _panel()["phases"] if one["phase"] == phase), "missing"),
+            lambda state: state in {"running", "done"},
+            timeout=timeout.total_seconds(),
+        )
+        report.current().add_check("phase is shown as it comes", THE_PAGE, phases=1)
+        if phase in PICTURES:
+            self.take_journey_screenshot(PICTURES[phase])
+
+    @keyword
+    def panel_should_tell_the_truth(self, failover: Failover, timeout: timedelta = SHOWN) -> None:
+        """Compares the progress panel with the failover as it was followed.
+
+        Every phase is done, has its API name and its seconds; they add up to the total on the page, and the machine
+        that the page names is the one that took over.
+
+        Args:
+            failover: that *Follow Failover* has followed.
+            timeout: how long the page may take to show the end.
+
+        Raises:
+            AssertionError: names everything that the page says otherwise.
+        """
+        seen: dict[str, Any] = wait_until(
+            "the page to show the end of the failover",
+            _panel,
+            lambda panel: panel["over"] == "true",
+            timeout=timeout.total_seconds(),
+            describe=lambda panel: f"{[one['phase'] for one in panel['phases'] if one['state'] == 'running']} runs",
+        ).value
+        claims = failover.seconds_by_phase()
+        wrong = [f"it shows failover {seen['id']}, not {failover.id}"] if seen["id"] != failover.id else []
+        if [one["phase"] for one in seen["phases"]] != list(failover.phases):
+            wrong.append(f"its phases are {[one['phase'] for one in seen['phases']]}")
+        for one in seen["phases"]:
+            if one["state"] != "done" or one["phase"] not in one["text"]:
+                wrong.append(f"phase {one['phase']} is shown as {one['state']}: {one['text']!r}")
+            if one["phase"] in claims and abs(float(one["seconds"] or -1) - claims[one["phase"]]) > EXACT:
+                wrong.append(f"phase {one['phase']} took {claims[one['phase']]} s, the page says {one['seconds']!r}")
+        total = sum(float(one["seconds"] or 0) for one in seen["phases"])
+        if abs(float(seen["total"] or -1) - total) > ROUNDED:
+            wrong.append(f"its phases take {total:.3f} s together, the total is {seen['total']!r}")
+        if failover.new and not str(seen["successor"]).startswith(str(failover.new.id)):
+            wrong.append(f"machine {failover.new.id} took over, the page names {seen['successor']!r}")
+        if wrong:
+            raise Mismatch(f"The page does not tell the truth about failover {failover.id}: {'; '.join(wrong)}.")
+        report.current().add_check("the panel tells the failover as it was", THE_PAGE, phases=len(seen["phases"]))
+
+    @keyword
+    def snapshot_by_name(self, name: str, timeout: timedelta = timedelta(seconds=300)) -> str:
+        """Waits until the product lists a snapshot of this name as a success.
+
+        Args:
+            name: as the page has told it.
+            timeout: how long it may take.
+
+        Returns:
+            Its short id.
+        """
+        dumont = target.current().dumont
+
+        def look() -> dict[str, Any]:
+            return next((row for row in dumont.snapshots() if row.get("name") == name), {})
+
+        row = wait_until(
+            f"snapshot {name}",
+            look,
+            lambda row: row.get("status") == "success",
+            timeout=timeout.total_seconds(),
+            hopeless=lambda row: f"it failed: {row.get('error')}" if row.get("status") == "failed" else None,
+        ).value
+        short = str(row.get("short_id") or row.get("id"))
+        report.current().resources["snapshot_id"] = short
+        return short
+
+    @keyword
+    def record_journey_metrics(self, **steps: str) -> None:
+        """Reports the seconds of steps under the names that the history of journeys has; those that did not run not.
+
+        Args:
+            steps: metric=step, the latter as in the report's timings without the unit: `provisioning=create_gpu`.
+        """
+        current = report.current()
+        timings = current.timings()
+        for metric, step in steps.items():
+            if f"{step}_sec" in timings:
+                current.metrics[metric] = timings[f"{step}_sec"]
+        current.metrics["total"] = timings["total_sec"]
+
+
+def _browser() -> Any:
+    return BuiltIn().get_library_instance("Browser")
+
+
+class _quiet:  # noqa: N801 - reads as a word in a with statement
+    """What a library of others logs meanwhile at INFO is of no interest to who reads the log."""
+
+    def __enter__(self) -> None:
+        self._level = BuiltIn().set_log_level("WARN")
+
+    def __exit__(self, *_: object) -> None:
+        BuiltIn().set_log_level(self._level)
+
+
+def _panel() -> dict[str, Any]:
+    selector = "[data-testid=failover-progress-panel] >> nth=0"
+    return dict(_browser().evaluate_javascript(selector, _PANEL))
+
+
+def _differences(rows: Mapping[int, Any], cards: list[dict[str, Any]]) -> list[str]:
+    shown = {int(card["id"]): card for card in cards}
+    wrong = [f"machine {id_} has no card" for id_ in rows if id_ not in shown]
+    # A machine that sleeps in a snapshot has a card without a price.
+    strangers = [id_ for id_, card in shown.items() if id_ not in rows and card["price"]]
+    wrong += [f"there is a card of machine {id_}, which the API does not list" for id_ in strangers]
+    for id_, card in shown.items():
+        row = rows.get(id_)
+        if row is None:
+            continue
+        told = {"label": row.label or f"Máquina {id_}", "GPU": row.gpu_name}
+        for what, seen in (
+            ("label", card["label"]),
+            ("GPU", card["gpu"].split(" ", 2)[-1] if card["gpu"][:1].isdigit() else card["gpu"]),
+        ):
+            if seen != told[what]:
+                wrong.append(f"machine {id_}: {what} {told[what]!r} is shown as {seen!r}")
+        if abs(float(card["price"] or -1) - row.dph_total) > EXACT:
+            wrong.append(f"machine {id_}: ${row.dph_total}/h is shown as {card['price']!r}")
+    return wrong
+
+
+def _check_choice(
+    machine: RentedMachine, row: MarketInstance | None, gpu_name: str | None, countries: list[str] | None
+) -> None:
+    """The market must have rented what was chosen on the page."""
+    if row is None:
+        raise Mismatch(f"The page shows {machine}, but the market has no such machine.")
+    if gpu_name and row.gpu_name != gpu_name:
+        raise Mismatch(f"{gpu_name} was chosen on the page, but the market says that {machine} has {row.gpu_name}.")
+    country = (row.geolocation or "an unknown place").rpartition(", ")[2]
+    if countries and country not in countries:
+        raise Mismatch(
+            f"A region of {', '.join(countries)} was chosen on the page, but the market says that {machine} is in "
+            f"{row.geolocation}."
+        )
