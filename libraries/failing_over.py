@@ -14,6 +14,7 @@ from rekindle.errors import RekindleError, Unknown
 from rekindle.failover import (
     Failover,
     Identity,
+    Kind,
     check_another_machine,
     check_bill,
     check_loss,
@@ -24,6 +25,7 @@ from rekindle.failover import (
 from rekindle.failover import follow as follow_phases
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.rented import RentedMachine
+from rekindle.renting import Expected
 from rekindle.ticks import Ticks, without
 from rekindle.timeline import table
 from rekindle.wording import counted
@@ -34,6 +36,7 @@ DEARER = 2.0
 READY_TIMEOUT = 300.0
 
 _writing: dict[int, Ticks] = {}
+_prepared: dict[int, Expected] = {}
 
 
 def keep_writing(machine: RentedMachine, root: str, timeout: float) -> None:
@@ -46,18 +49,31 @@ def keep_writing(machine: RentedMachine, root: str, timeout: float) -> None:
         tell(f"Writing: the first one was on the standby after {waited.seconds:.2f} s")
 
 
-def expect(machine: RentedMachine) -> Failover:
-    """Writes everything down that is needed to prove a failover afterwards, and makes its replacement known."""
-    opened = target.current()
+def prepare(machine: RentedMachine) -> None:
+    """Writes down that a replacement may be rented from now on, before the machine is lost."""
+    _prepared[machine.id] = _expect(machine, DEARER * machine.hourly_usd)
+
+
+def expect(machine: RentedMachine, kind: Kind = "failover", max_price: float | None = None) -> Failover:
+    """Writes everything down that is needed to prove a failover afterwards, and makes its replacement known.
+
+    Args:
+        machine: that will be replaced.
+        kind: how.
+        max_price: the dearest replacement, USD/h; the product's own limit when None.
+    """
     was = Identity.of(machine)
     machine.seen_alive()
-    expected = opened.renter.expect(
-        machine.label, what=f"a machine to replace {machine.id}", max_price=DEARER * machine.hourly_usd
-    )
+    expected = _prepared.pop(machine.id, None) or _expect(machine, max_price or DEARER * machine.hourly_usd)
     ticks = _writing.pop(machine.id, None)
-    failover = Failover(machine, was, expected, standby=standby_of(machine), ticks=ticks)
+    failover = Failover(machine, was, expected, kind, standby=standby_of(machine), ticks=ticks)
     report.current().sections.append(failover)
     return failover
+
+
+def _expect(machine: RentedMachine, max_price: float) -> Expected:
+    what = f"a machine to replace {machine.id}"
+    return target.current().renter.expect(machine.label, what=what, max_price=max_price)
 
 
 def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> RentedMachine:
@@ -67,7 +83,8 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
         if failover.id is None:
             failover.id = find(failover, opened.dumont, timeout)
         number = failover.id
-        follow_phases(failover, lambda: opened.dumont.failover(number), tell, came, timeout)
+        ask = opened.dumont.failover if failover.kind == "failover" else opened.dumont.migration
+        follow_phases(failover, lambda: ask(number), tell, came, timeout)
         claim = failover.claim
         if claim is None or claim.new_id is None:
             raise Unknown(f"Failover {failover.number} is complete, but Dumont Cloud does not tell on which machine.")
@@ -79,8 +96,8 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
     new = opened.renter.arrived(failover.expected, claim.new_id, READY_TIMEOUT)
     opened.machines[new.id] = failover.new = new
     current = report.current()
-    current.resources |= {"failover_id": failover.id, "new_instance_id": str(new.id)}
-    current.claims |= {"failover_total_sec": claim.total_seconds, "data_source": claim.data_source}
+    current.resources |= {f"{failover.kind}_id": failover.id, "new_instance_id": str(new.id)}
+    current.claims |= {f"{failover.kind}_total_sec": claim.total_seconds, "data_source": claim.data_source}
     return new
 
 
@@ -110,7 +127,7 @@ def _compare(failover: Failover, new: RentedMachine, manifest: Manifest) -> None
     comparison = compare(manifest, actual)
     heading, *rows = comparison.table()
     logger.info(table([str(cell) for cell in heading], rows), html=True)
-    comparison.raise_unless_equal("Workspace after the failover")
+    comparison.raise_unless_equal(f"Workspace after the {failover.kind}")
     files, size = comparison.checked_files, comparison.checked_bytes
     tell(f"Compared: {counted(files, 'file')}, {counted(size, 'byte')}: all equal")
     current = report.current()
@@ -134,7 +151,9 @@ def _ask_market(failover: Failover, new: RentedMachine) -> None:
         current.not_witnessed.append("market: losers of the race and the new bill were not looked at")
         return
     ours = {id_ for id_, machine in opened.machines.items() if not machine.gone}
+    # A machine that is kept warm for the new one comes with it, and ends with it.
+    ours |= {row.id for row in opened.dumont.instances() if row.warm_for == new.id}
     asked = check_only_one_came(failover, new, opened.market, ours)
-    current.add_check("nothing else came with the failover", "market", machines=asked)
+    current.add_check("nothing else came with the new machine", "market", machines=asked)
     rows = check_bill(failover, new, opened.market)
     current.add_check("the new machine is billed at its price", "market", bill_rows=rows)

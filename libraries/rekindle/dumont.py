@@ -57,7 +57,7 @@ class WorkProgress:
 class InstanceView:
     """A rented machine as the product shows it. `status` is what is intended, `actual_status` what is (None: not yet
     known); `dph_total` in USD an hour, `disk_space` in GB; `progress` is None when nothing long goes on there, and on
-    a product that does not tell."""
+    a product that does not tell. `warm_for`: the machine that this one is kept warm for; None for any other."""
 
     id: int
     label: str | None
@@ -69,6 +69,7 @@ class InstanceView:
     gpu_name: str | None
     disk_space: float | None
     progress: WorkProgress | None = None
+    warm_for: int | None = None
 
     @property
     def ready(self) -> bool:
@@ -650,6 +651,7 @@ def _instance(row: Mapping[str, Any]) -> InstanceView:
         gpu_name=row.get("gpu_name"),
         disk_space=None if row.get("disk_space") is None else _number(row["disk_space"]),
         progress=_progress(row.get("progress")),
+        warm_for=_integer(row.get("warm_for")),
     )
 
 

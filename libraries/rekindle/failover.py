@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rekindle.cycle_chart import Bar, chart
 from rekindle.dumont import DumontClient
@@ -29,6 +30,7 @@ PHASES = ("detecting", "gpu_lost", "failover_to_cpu", "searching_gpu", "provisio
 MIGRATION_PHASES = (
     "searching_gpu", "provisioning", "copying", "final_sync", "verifying", "switching", "complete",
 )  # fmt: skip
+Kind = Literal["failover", "migration"]
 # What we measure begins before the product's own clock and ends after it: a request and a look. On a machine that is
 # busy both take longer.
 TOLERANCE, TOLERANCE_SHARE = 1.0, 0.1
@@ -83,14 +85,14 @@ class Seen:
 
 @dataclass
 class Failover:
-    """A failover from before its beginning until it is proven. A section of the test's report.
+    """A failover or a migration from before its beginning until it is proven. A section of the test's report.
 
     Attributes:
+        kind: a migration loses nothing.
         old: the machine that is lost.
         was: who it was.
         expected: the machine that will come, in the books already.
         begun_at, begun_epoch: when it was ordered, or its machine taken away.
-        phases: those that must be gone through.
         standby: that of the old machine, when it has one.
         ticks: what is written until the machine's end, to measure the loss.
         id: the product's.
@@ -105,9 +107,9 @@ class Failover:
     old: RentedMachine
     was: Identity
     expected: Expected
+    kind: Kind = "failover"
     begun_at: float = 0.0
     begun_epoch: float = 0.0
-    phases: Sequence[str] = PHASES
     standby: Standby | None = None
     ticks: Ticks | None = None
     id: str | None = None
@@ -123,6 +125,16 @@ class Failover:
         self.begun_at, self.begun_epoch = time.monotonic(), time.time()
 
     @property
+    def phases(self) -> Sequence[str]:
+        """Those that must be gone through."""
+        return PHASES if self.kind == "failover" else MIGRATION_PHASES
+
+    @property
+    def expected_epoch(self) -> float:
+        """The new machine is not older than this, in seconds since the epoch."""
+        return self.begun_epoch - (self.begun_at - self.expected.asked_at)
+
+    @property
     def number(self) -> str:
         return self.id or "that has no id yet"
 
@@ -136,8 +148,8 @@ class Failover:
         """Keys that are added to the report."""
         claim = self.claim
         return {
-            "failover": {
-                "failover_id": self.id,
+            self.kind: {
+                f"{self.kind}_id": self.id,
                 "old_instance_id": str(self.old.id),
                 "new_instance_id": str(self.new.id) if self.new else None,
                 "data_source": claim.data_source if claim else None,
@@ -157,7 +169,8 @@ class Failover:
 
     def metrics(self) -> dict[str, Json]:
         """RTO and RPO, and the seconds of each phase."""
-        found: dict[str, Json] = {"rto_sec": round(self.wall_seconds, 3)}
+        name = "rto_sec" if self.kind == "failover" else "migration_sec"
+        found: dict[str, Json] = {name: round(self.wall_seconds, 3)}
         if self.loss:
             found |= {"rpo_sec": round(self.loss.seconds, 3), "files_lost": len(self.loss.lost)}
         if self.claim and self.claim.rpo_seconds is not None:
@@ -166,14 +179,14 @@ class Failover:
 
     def headline(self) -> list[str]:
         """What stands in the one line that a test is told in."""
-        told = [f"RTO {self.wall_seconds:.1f} s"] if self.wall_seconds else []
-        return told + ([f"RPO {self.loss.seconds:.2f} s"] if self.loss else [])
+        told = [f"{'RTO' if self.kind == 'failover' else 'migrated in'} {self.wall_seconds:.1f} s"]
+        return (told if self.wall_seconds else []) + ([f"RPO {self.loss.seconds:.2f} s"] if self.loss else [])
 
     def lines(self) -> list[str]:
         """A block for the console."""
         if not self.wall_seconds:
             return []
-        lines = [f"Failover {self.number}, in seconds:"]
+        lines = [f"{self.kind.capitalize()} {self.number}, in seconds:"]
         lines += [f"   {name:<16} {seconds:8.2f}" for name, seconds in self.seconds_by_phase().items()]
         return [*lines, f"   {'wall clock':<16} {self.wall_seconds:8.2f}"]
 
@@ -181,7 +194,9 @@ class Failover:
         """The pictures: one bar, and a row a phase."""
         if not self.claim:
             return
-        yield chart([Bar("Failover", self.seconds_by_phase(), self.wall_seconds, self.claim.error and "failed")])
+        yield chart(
+            [Bar(self.kind.capitalize(), self.seconds_by_phase(), self.wall_seconds, self.claim.error and "failed")]
+        )
         details = {one.phase: one.detail or "" for one in self.claim.phases}
         yield table(
             ("phase", "seconds, told by Dumont Cloud", "first seen by us after", "what Dumont Cloud says of it"),
@@ -239,7 +254,7 @@ def follow(
         return claim
 
     claim = wait_until(
-        f"failover {failover.number} of {failover.old} to end",
+        f"{failover.kind} {failover.number} of {failover.old} to end",
         looked,
         lambda claim: claim.over,
         timeout=timeout,
@@ -248,8 +263,8 @@ def follow(
     ).value
     if claim.phase == "failed" or not claim.success:
         raise Mismatch(
-            f"Failover {failover.number} of {failover.old} failed in {claim.failed_phase or claim.phase} after "
-            f"{failover.wall_seconds:.1f} s: {claim.error or 'Dumont Cloud does not say why'}"
+            f"{failover.kind.capitalize()} {failover.number} of {failover.old} failed in "
+            f"{claim.failed_phase or claim.phase} after {failover.wall_seconds:.1f} s: {claim.error or 'Dumont Cloud does not say why'}"
         )
 
 
@@ -296,26 +311,28 @@ def check_phases(failover: Failover) -> int:
     """
     claim = failover.claim
     if claim is None or not claim.phases or claim.total_seconds is None:
-        raise Unknown(f"Dumont Cloud does not tell the phases of failover {failover.number} and how long they took.")
+        raise Unknown(
+            f"Dumont Cloud does not tell the phases of {failover.kind} {failover.number} and how long they took."
+        )
     if claim.names != list(failover.phases):
         raise Mismatch(
-            f"Failover {failover.number} went through {', '.join(claim.names)}; expected were "
+            f"{failover.kind.capitalize()} {failover.number} went through {', '.join(claim.names)}; expected were "
             f"{', '.join(failover.phases)}."
         )
     untimed = [name for name in failover.phases[:-1] if claim.phase_seconds.get(name, -1.0) < 0]
     if untimed:
-        raise Unknown(f"Failover {failover.number} does not tell how long {named(untimed)} took.")
+        raise Unknown(f"{failover.kind.capitalize()} {failover.number} does not tell how long {named(untimed)} took.")
     by_phase, wall = sum(claim.phase_seconds.values()), failover.wall_seconds
     if abs(by_phase - claim.total_seconds) > 0.01 * len(failover.phases):
         raise Mismatch(
-            f"The phases of failover {failover.number} take {by_phase:.3f} s together, but its total is said to be "
-            f"{claim.total_seconds:.3f} s."
+            f"The phases of {failover.kind} {failover.number} take {by_phase:.3f} s together, but its total is said to "
+            f"be {claim.total_seconds:.3f} s."
         )
     tolerance = max(TOLERANCE, TOLERANCE_SHARE * wall)
     more = tolerance + (HEARTBEAT if claim.automatic else 0.0)
     if not min(wall, failover.not_later) - tolerance <= by_phase <= wall + more:
         raise Mismatch(
-            f"The phases of failover {failover.number} take {by_phase:.2f} s together, but by our clock it took "
+            f"The phases of {failover.kind} {failover.number} take {by_phase:.2f} s together, but by our clock it took "
             f"{wall:.2f} s. More than {tolerance:.2f} s of difference cannot be explained by asking and looking."
         )
     check_pace(failover, tolerance)
@@ -334,7 +351,7 @@ def check_pace(failover: Failover, tolerance: float) -> None:
     for one in failover.seen:
         if not one.after - tolerance <= began <= one.before + tolerance:
             raise Mismatch(
-                f"By the seconds that Dumont Cloud tells, phase {one.phase} of failover {failover.number} began "
+                f"By the seconds that Dumont Cloud tells, phase {one.phase} of {failover.kind} {failover.number} began "
                 f"{began:.2f} s after the beginning, but we saw it come between {one.after:.2f} and "
                 f"{one.before:.2f} s."
             )
@@ -373,7 +390,7 @@ def check_only_one_came(failover: Failover, new: RentedMachine, market: MarketCl
     row = rows.get(new.id)
     if row is None:
         raise Mismatch(f"Dumont Cloud says that {new} took over, but the market has no such machine.")
-    if new.id in failover.expected.before or (row.start_date or failover.begun_epoch) < failover.begun_epoch - 1:
+    if new.id in failover.expected.before or (row.start_date or failover.begun_epoch) < failover.expected_epoch - 1:
         raise Mismatch(f"{new} took over, but the market had it before the failover began.")
     left = {
         id_: row.label
@@ -381,21 +398,23 @@ def check_only_one_came(failover: Failover, new: RentedMachine, market: MarketCl
         if id_ not in failover.expected.before
         and id_ not in ours | {new.id}
         and (row.label == new.label or not (row.label or "").startswith(LABEL_MARK))
-        and (row.start_date is None or row.start_date >= failover.begun_epoch - 1)
+        and (row.start_date is None or row.start_date >= failover.expected_epoch - 1)
     }
     if left:
         found = named([f"{id_} (label {label or 'none'})" for id_, label in left.items()])
         raise Mismatch(
-            f"After failover {failover.number} the market has machines that came with it and that nobody needs: "
+            f"After {failover.kind} {failover.number} the market has machines that came with it and that nobody needs: "
             f"{found}. Losers of the race? They cost money: `vastai destroy instance ID`."
         )
     losers = failover.claim.losers if failover.claim else ()
     for loser in losers:
         if market.instance(loser) is not None:
-            raise Mismatch(f"Machine {loser} lost the race of failover {failover.number}, and is still rented.")
+            raise Mismatch(f"Machine {loser} lost the race of {failover.kind} {failover.number}, and is still rented.")
         growing = [charge for charge in market.charges(loser, failover.begun_epoch) if charge.end is None]
         if growing:
-            raise Mismatch(f"Machine {loser} lost the race of failover {failover.number}, and its bill still grows.")
+            raise Mismatch(
+                f"Machine {loser} lost the race of {failover.kind} {failover.number}, and its bill still grows."
+            )
     return 1 + len(losers)
 
 
@@ -407,22 +426,24 @@ def check_bill(failover: Failover, new: RentedMachine, market: MarketClient, tim
         Timeout: there is no bill at all.
     """
     charges = wait_until(
-        f"a bill of {new}", lambda: market.charges(new.id, failover.begun_epoch), bool, timeout=timeout
+        f"a bill of {new}", lambda: market.charges(new.id, failover.expected_epoch), bool, timeout=timeout
     ).value
     rate = sum(charge.rate for charge in charges if charge.end is None)
     if abs(rate - new.hourly_usd) > 0.0005:
         raise Mismatch(f"{new} is rented at ${new.hourly_usd:.4f}/h, but its bill grows by ${rate:.4f}/h.")
-    if min(charge.start for charge in charges) < failover.begun_epoch - 1:
+    if min(charge.start for charge in charges) < failover.expected_epoch - 1:
         raise Mismatch(f"The bill of {new} begins before the failover did.")
     return len(charges)
 
 
 def check_loss(failover: Failover, loss: Loss) -> None:
-    """No more is lost than the product says.
+    """No more is lost than the product says; nothing at all by a migration.
 
     Raises:
         Mismatch: it is.
     """
+    if failover.kind == "migration" and loss.lost:
+        raise Mismatch(f"A migration loses nothing, but this one did: {loss}.")
     claimed = failover.claim.rpo_seconds if failover.claim else None
     if claimed is not None and loss.seconds > claimed + RPO_TOLERANCE:
         raise Mismatch(

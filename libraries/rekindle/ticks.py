@@ -19,13 +19,13 @@ from rekindle.wording import counted, named
 EVERY = 0.1  # seconds between two files
 LONGEST = 3600.0
 
-# A file gets its name when it is whole. It ends when nobody listens any more.
+# One that was cut off in the middle of its only write counts as lost. It ends when nobody listens any more.
 _WRITE = r"""
 mkdir -p -- "$1" && cd -- "$1" || exit
 number=0
 while :; do
     number=$((number + 1)) name=$(printf '%06d.txt' "$number")
-    printf '%s %s\n' "$2" "$name" >".part" && mv -- .part "$name" && echo "$number" || exit
+    printf '%s %s\n' "$2" "$name" >"$name" && echo "$number" || exit
     sleep "$3"
 done
 """
