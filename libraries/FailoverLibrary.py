@@ -19,10 +19,8 @@ from rekindle import report, target
 from rekindle.cycles import AfterFailure, Cycle, Failovers, compared, phases_of
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
-from rekindle.http import Refused
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
-from rekindle.waiting import wait_until
 from rekindle.wording import counted
 
 
@@ -150,90 +148,6 @@ class FailoverLibrary:
         if new.gpu_name != gpu_name or gpu_name not in said:
             raise Mismatch(f"{gpu_name} was asked for; the market says {new.gpu_name}, nvidia-smi says {said!r}.")
         return migration
-
-    @keyword
-    def choose_failover_strategy(self, machine: RentedMachine, strategy: str) -> None:
-        """Tells the product how a machine shall fail over.
-
-        From here on a replacement may be rented (a warm pool does so at once): it is in the books.
-
-        Args:
-            machine: which one.
-            strategy: `cpu_standby`, `snapshot`, `warm_pool`, `regional_volume`, `disabled`, …
-
-        Raises:
-            AssertionError: the product does not know it, or says that another one is in effect.
-        """
-        if strategy != "disabled":
-            failing_over.prepare(machine)
-        effective = target.current().dumont.failover_strategy(machine.id, strategy)
-        if effective != strategy:
-            raise Mismatch(f"Strategy {strategy} was chosen for {machine}, but {effective!r} is in effect.")
-        report.current().resources["strategy"] = strategy
-
-    @keyword
-    def wait_until_ready_to_fail_over(
-        self, machine: RentedMachine, source: str, timeout: timedelta = timedelta(seconds=300)
-    ) -> None:
-        """Waits until the product says that a machine could fail over now, and what its data would come from.
-
-        Args:
-            machine: which one.
-            source: what they must come from: `cpu_standby`, `snapshot`, `warm_pool`, `regional_volume`.
-            timeout: how long it may take.
-        """
-        dumont = target.current().dumont
-        waited = wait_until(
-            f"{machine} to be ready to fail over by {source}",
-            lambda: dumont.readiness(machine.id),
-            lambda seen: seen.get("data_source") == source,
-            timeout=timeout.total_seconds(),
-        )
-        tell(f"Ready: to fail over by {source}, after {waited.seconds:.1f} s")
-
-    @keyword
-    def failover_should_be_refused(self, machine: RentedMachine, words: str) -> None:
-        """Orders a failover that must be refused, and makes sure that the machine is still there and answers.
-
-        Args:
-            machine: which one.
-            words: what the refusal must contain.
-
-        Raises:
-            AssertionError: it was begun, or refused with other words, or the machine is gone.
-        """
-        dumont = target.current().dumont
-        try:
-            failover_id = dumont.fail_over(machine.id)
-        except Refused as refused:
-            if words not in str(refused):
-                raise Mismatch(
-                    f"The failover of {machine} is refused, but not because of {words!r}: {refused}"
-                ) from None
-        else:
-            raise Mismatch(f"The failover of {machine} should be refused ({words}); it was begun as {failover_id}.")
-        if not machine.machine.answers():
-            raise Mismatch(f"The failover of {machine} was refused, but it does not answer any more.")
-        machine.seen_alive()
-        tell(f"Refused: as it must be ({words}); {machine} still answers")
-        report.current().add_check("refused, and nothing was touched", "SSH to the machine", machines=1)
-
-    @keyword
-    def nothing_should_be_left_of(self, machine: RentedMachine, timeout: timedelta = timedelta(seconds=30)) -> None:
-        """Makes sure that no machine is left that has the label of one that was destroyed: warm ones, losers of races.
-
-        Args:
-            machine: that was destroyed.
-            timeout: how long it may take until nothing is left.
-        """
-        renter = target.current().renter
-        wait_until(
-            f"no machine with the label of {machine}",
-            lambda: [id_ for id_, label in renter.everything().items() if label == machine.label],
-            lambda left: not left,
-            timeout=timeout.total_seconds(),
-        )
-        tell(f"Nothing is left of {machine.label}")
 
     @keyword
     def follow_failover(

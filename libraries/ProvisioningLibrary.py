@@ -170,6 +170,7 @@ class ProvisioningLibrary:
         minutes: float = renting.MINUTES,
         create_timeout: timedelta = timedelta(seconds=300),
         ready_timeout: timedelta = timedelta(seconds=600),
+        failover_strategy: str | None = None,
     ) -> RentedMachine:
         """Rents the cheapest machine that fits and waits until it runs and answers by SSH.
 
@@ -181,6 +182,7 @@ class ProvisioningLibrary:
             minutes: how long it may live at worst; so much money is set aside out of the budget.
             create_timeout: how long the renting itself may take.
             ready_timeout: how long it may take until it runs and answers.
+            failover_strategy: where it must be chosen with the rent: `regional_volume` puts the workspace on a volume.
 
         Returns:
             The machine: `id`, `gpu_name`, `price`, `ssh_host`, `ssh_port`, …
@@ -197,6 +199,7 @@ class ProvisioningLibrary:
             minutes=minutes,
             create_timeout=create_timeout.total_seconds(),
             ready_timeout=ready_timeout.total_seconds(),
+            failover_strategy=failover_strategy,
         )
         opened.machines[machine.id] = machine
         tell_rented(machine)

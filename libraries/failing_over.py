@@ -43,6 +43,7 @@ def keep_writing(machine: RentedMachine, root: str, timeout: float) -> None:
     """Begins to write ticks on a machine; returns when the first one is on its standby, when it has one."""
     ticks = _writing[machine.id] = Ticks(machine.machine, root, secrets.token_hex(8))
     ticks.start()
+    ticks.wait_until_heard()
     tell(f"Writing: a small file every moment into {root}/{ticks.folder}, until the machine is lost")
     if standby := standby_of(machine):
         waited = ticks.wait_until_on(standby.cpu, timeout)

@@ -254,7 +254,14 @@ class DumontClient:
         return [_offer(row) for row in _rows(answer, "offers", "GET /instances/offers")]
 
     def create_instance(
-        self, offer_id: int, label: str, disk_gb: float, image: str | None = None, *, timeout: float = 300.0
+        self,
+        offer_id: int,
+        label: str,
+        disk_gb: float,
+        image: str | None = None,
+        *,
+        timeout: float = 300.0,
+        failover_strategy: str | None = None,
     ) -> int:
         """Rents a machine, once: nothing here repeats a request that may have been obeyed.
 
@@ -264,6 +271,7 @@ class DumontClient:
             disk_gb: its disk in GB, at least 10.
             image: the container image; the product's own choice when None.
             timeout: seconds to wait for the answer.
+            failover_strategy: where it must be chosen with the rent (`regional_volume`).
 
         Returns:
             The machine's id.
@@ -275,6 +283,8 @@ class DumontClient:
         body = {"offer_id": offer_id, "label": label, "disk_size": disk_gb, "skip_standby": True}
         if image:
             body["image"] = image
+        if failover_strategy:
+            body["failover_strategy"] = failover_strategy
         answer = self._rent("/instances", body, f"label {label}", timeout)
         instance_id = _integer(answer.get("id") or answer.get("instance_id"))
         if instance_id is None:

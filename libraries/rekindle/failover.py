@@ -264,7 +264,8 @@ def follow(
     if claim.phase == "failed" or not claim.success:
         raise Mismatch(
             f"{failover.kind.capitalize()} {failover.number} of {failover.old} failed in "
-            f"{claim.failed_phase or claim.phase} after {failover.wall_seconds:.1f} s: {claim.error or 'Dumont Cloud does not say why'}"
+            f"{claim.failed_phase or claim.phase} after {failover.wall_seconds:.1f} s: "
+            f"{claim.error or 'Dumont Cloud does not say why'}"
         )
 
 

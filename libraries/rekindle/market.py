@@ -56,6 +56,16 @@ class Charge:
     kind: str
 
 
+@dataclass(frozen=True)
+class Volume:
+    """A volume as the market has it: `instance_id` is the machine that uses it, `hourly_usd` its price in USD."""
+
+    id: int
+    name: str
+    instance_id: int | None
+    hourly_usd: float
+
+
 class MarketClient:
     """One account's view of the market. Thread-safe.
 
@@ -186,6 +196,24 @@ class MarketClient:
         if isinstance(answer, dict) and answer.get("success") is False:
             raise Unknown(f"The market did not destroy machine {instance_id}: {answer.get('msg') or answer}.")
         return True
+
+    def volumes(self) -> list[Volume]:
+        """Every volume of the account.
+
+        Raises:
+            Unknown: the market could not be asked, or has no volumes at all.
+        """
+        try:
+            answer = self._http.get("/api/v0/volumes/")
+        except Refused as refused:
+            raise self._cannot_tell("which volumes exist", refused) from None
+        rows = answer.get("volumes") if isinstance(answer, dict) else None
+        if not isinstance(rows, list):
+            raise Unknown("It cannot be told which volumes exist: the market's answer has no list `volumes`.")
+        return [
+            Volume(int(row["id"]), str(row.get("name") or ""), row.get("instance_id"), float(row.get("dph_total") or 0))
+            for row in rows
+        ]
 
     def balance(self) -> float:
         """What the account can still spend, credit included, in USD."""

@@ -44,7 +44,16 @@ class Dumont(Listing, Protocol):
     def offers(self, **filters: Any) -> list[Offer]: ...
     def instance(self, instance_id: int, /) -> InstanceView | None: ...
     def instances(self) -> list[InstanceView]: ...
-    def create_instance(self, offer_id: int, label: str, disk_gb: float, /, *, timeout: float) -> int: ...
+    def create_instance(
+        self,
+        offer_id: int,
+        label: str,
+        disk_gb: float,
+        /,
+        *,
+        timeout: float,
+        failover_strategy: str | None = None,
+    ) -> int: ...
 
 
 class Watcher(Protocol):
@@ -168,6 +177,7 @@ class Renter:
         minutes: float = MINUTES,
         create_timeout: float = CREATE_TIMEOUT,
         ready_timeout: float = READY_TIMEOUT,
+        failover_strategy: str | None = None,
     ) -> RentedMachine:
         """Rents the cheapest reliable machine and waits until a command can run on it.
 
@@ -179,6 +189,7 @@ class Renter:
             minutes: how long it may live at worst; so much money is reserved.
             create_timeout: how long the answer to the create call may take, seconds.
             ready_timeout: how long it may take to become ready, seconds.
+            failover_strategy: where the product must know it when it rents (`regional_volume`).
 
         Raises:
             Weather: no offers, all of them taken, or the machine never became ready (it is destroyed then).
@@ -191,7 +202,9 @@ class Renter:
             label = f"{label_prefix(self._run_id)}{next(self._numbers)}"
 
             def make(offer: Offer = offer, label: str = label) -> int:
-                return self._dumont.create_instance(offer.id, label, disk_gb, timeout=create_timeout)
+                return self._dumont.create_instance(
+                    offer.id, label, disk_gb, timeout=create_timeout, failover_strategy=failover_strategy
+                )
 
             try:
                 rented = self._obtain(

@@ -252,7 +252,8 @@ class Report:
         most: dict[str, int] = {}
         for check in self.checks:
             most |= {name: max(count, most.get(name, 0)) for name, count in check.counted.items()}
-        figures += [f"checked {counts({name: most[name] for name in HEADLINE if name in most})}"] if most else []
+        checked = {name: most[name] for name in HEADLINE if name in most}
+        figures += [f"checked {counts(checked)}"] if checked else []
         cost = self.cost.get("estimated_total_usd")
         return ", ".join([*figures, *([f"${cost:.4f}"] if isinstance(cost, float) else [])])
 

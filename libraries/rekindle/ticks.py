@@ -18,6 +18,7 @@ from rekindle.wording import counted, named
 
 EVERY = 0.1  # seconds between two files
 LONGEST = 3600.0
+FIRST = 5  # so many are written before anything else happens
 
 # One that was cut off in the middle of its only write counts as lost. It ends when nobody listens any more.
 _WRITE = r"""
@@ -70,6 +71,17 @@ class Ticks:
         """Begins to write."""
         self._thread = threading.Thread(target=self._listen, name="ticks", daemon=True)
         self._thread.start()
+
+    def wait_until_heard(self, timeout: float = 30.0) -> None:
+        """Waits until some of them were written.
+
+        Raises:
+            Timeout: the machine does not write.
+        """
+        wait_until(
+            f"{FIRST} files in {self.root}/{self.folder}", lambda: len(self.heard), lambda count: count >= FIRST,
+            timeout=timeout,
+        )  # fmt: skip
 
     def wait_until_on(self, standby: Machine, timeout: float) -> Waited[bool]:
         """Waits until the first of them is on a standby.

@@ -97,7 +97,9 @@ class FakeDumont:
         self.cloud.calls.append(f"offers {sorted(filters.items())}")
         return self.cloud.offers
 
-    def create_instance(self, offer_id: int, label: str, disk_gb: float, /, *, timeout: float) -> int:
+    def create_instance(
+        self, offer_id: int, label: str, disk_gb: float, /, *, timeout: float, failover_strategy: str | None = None
+    ) -> int:
         self.cloud.calls.append(f"create {offer_id} {label} {disk_gb:g} GB within {timeout:g} s")
         if self.on_create:
             return self.on_create(offer_id, label)

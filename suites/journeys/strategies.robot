@@ -1,0 +1,46 @@
+*** Settings ***
+Documentation     Each way to fail over does what it says; and how fast each is, how much it loses, and what it costs.
+
+Resource          ../../resources/strategies.resource
+
+Suite Setup       Open The Target For A Journey
+Suite Teardown    Compare Strategies And Leave Nothing
+Test Teardown     Publish Report And Leave No Snapshot
+Test Template     Machine Should Survive By
+
+Test Tags         journey    failover    strategy
+
+
+*** Test Cases ***    STRATEGY
+CPU Standby    [Metadata]    Report    strategy_cpu_standby
+    cpu_standby
+Snapshot    [Metadata]    Report    strategy_snapshot
+    snapshot
+Warm Pool    [Metadata]    Report    strategy_warm_pool
+    warm_pool
+Regional Volume    [Metadata]    Report    strategy_regional_volume
+    regional_volume
+Disabled
+    [Documentation]    What shall not fail over is left as it is, also when somebody asks for it.
+    [Metadata]    Report    strategy_disabled
+    [Template]    NONE
+    GROUP    [1/3] Provision
+        ${machine} =    Rent GPU Machine
+    END
+    GROUP    [2/3] Refusal
+        Choose Failover Strategy    ${machine}    disabled
+        Failover Should Be Refused    ${machine}    disabled
+    END
+    GROUP    [3/3] Destroy
+        Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
+    END
+
+
+*** Keywords ***
+Publish Report And Leave No Snapshot
+    Publish Report
+    Delete Left Snapshots
+
+Compare Strategies And Leave Nothing
+    Compare Strategies
+    Destroy All Machines And Prove It
