@@ -11,14 +11,18 @@ Test Template     Machine Should Survive By
 Test Tags         journey    failover    strategy
 
 
-*** Test Cases ***    STRATEGY
-CPU Standby    [Metadata]    Report    strategy_cpu_standby
+*** Test Cases ***
+CPU Standby
+    [Metadata]    Report    strategy_cpu_standby
     cpu_standby
-Snapshot    [Metadata]    Report    strategy_snapshot
+Snapshot
+    [Metadata]    Report    strategy_snapshot
     snapshot
-Warm Pool    [Metadata]    Report    strategy_warm_pool
+Warm Pool
+    [Metadata]    Report    strategy_warm_pool
     warm_pool
-Regional Volume    [Metadata]    Report    strategy_regional_volume
+Regional Volume
+    [Metadata]    Report    strategy_regional_volume
     regional_volume
 Disabled
     [Documentation]    What shall not fail over is left as it is, also when somebody asks for it.
