@@ -86,7 +86,7 @@ class FailoverLibrary:
         try:
             failover.id = target.current().dumont.fail_over(machine.id)
         except RekindleError as error:
-            raise target.current().renter.did_not_arrive(failover.expected, error) from error
+            raise target.current().renter.did_not_arrive(failover.expected, error) from None
         tell(f"Failover: {failover.id}, ordered by API")
         return failover
 
@@ -140,7 +140,7 @@ class FailoverLibrary:
         try:
             migration.id = dumont.migrate(machine.id, gpu_name, max_price)
         except RekindleError as error:
-            raise target.current().renter.did_not_arrive(migration.expected, error) from error
+            raise target.current().renter.did_not_arrive(migration.expected, error) from None
         tell(f"Migration: {migration.id}, from {machine.gpu_name} to {gpu_name}")
         new = failing_over.follow(migration, timeout.total_seconds(), lambda _: None)
         tell_rented(new)

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from robot.api import logger
 from robot.api.deco import keyword, library
+from robot.libraries.BuiltIn import BuiltIn
 
 import failing_over
 from console import tell
-from ProvisioningLibrary import tell_standby_proof
+from ProvisioningLibrary import tell_proof, tell_standby_proof
 from rekindle import report, target
-from rekindle.errors import Mismatch, Unknown
+from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
 from rekindle.http import Refused
 from rekindle.market import Volume
 from rekindle.rented import RentedMachine
-from rekindle.timeline import table
+from rekindle.staying_lost import stay_lost
+from rekindle.strategies import Comparison, Row
 from rekindle.waiting import wait_until
 from StandbyLibrary import standby_of
 
-HEADING = ("strategy", "RTO, s", "RPO, s", "files lost", "costs meanwhile, USD/h", "data came from")
-
-
-@dataclass(frozen=True)
-class _Row:
-    strategy: str
-    rto: float
-    rpo: float | None
-    lost: int | None
-    hourly_usd: float
-    source: str | None
-
-    def cells(self) -> list[str]:
-        return [
-            self.strategy,
-            f"{self.rto:.2f}",
-            "not measured" if self.rpo is None else f"{self.rpo:.2f}",
-            "not measured" if self.lost is None else str(self.lost),
-            f"{self.hourly_usd:.4f}",
-            self.source or "not told",
-        ]
+# A machine that shall stay lost is looked at for so many times as long as the slowest failover here needed to begin.
+LONGER = 3
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -49,9 +32,10 @@ class StrategyLibrary:
     """Ways to fail over: how each is chosen, what it costs before anything happens, and how they compare afterwards."""
 
     def __init__(self) -> None:
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._costs: dict[int, float] = {}
         self._volumes: dict[int, int] = {}
+        self._warm: dict[int, int] = {}
 
     @keyword
     def choose_failover_strategy(self, machine: RentedMachine, strategy: str) -> None:
@@ -68,7 +52,10 @@ class StrategyLibrary:
         """
         if strategy != "disabled":
             failing_over.prepare(machine)
-        effective = target.current().dumont.failover_strategy(machine.id, strategy)
+        try:
+            effective = target.current().dumont.failover_strategy(machine.id, strategy)
+        except RekindleError as error:
+            raise failing_over.unprepared(machine, error) from None
         if effective != strategy:
             raise Mismatch(f"Strategy {strategy} was chosen for {machine}, but {effective!r} is in effect.")
         report.current().resources["strategy"] = strategy
@@ -136,8 +123,10 @@ class StrategyLibrary:
         if strategy == "regional_volume":
             volume = _volume_of(machine)
             self._volumes[machine.id], hourly = volume.id, volume.hourly_usd
+        elif strategy == "warm_pool":
+            self._warm[machine.id], hourly = _warm_machine_of(machine)
         else:
-            hourly = _cost_of(machine, strategy)
+            hourly = _standby_costs(machine) if strategy == "cpu_standby" else 0.0
         self._costs[machine.id] = hourly
         report.current().metrics["protection_usd_per_hour"] = round(hourly, 6)
         tell(f"Protection: {strategy}, ${hourly:.4f}/h beside the machine itself")
@@ -151,39 +140,75 @@ class StrategyLibrary:
             strategy: that was chosen.
 
         Raises:
-            AssertionError: the data came back another way.
+            AssertionError: the data came back another way; or another machine took over than the warm one, or without
+                the volume; or a volume lost work.
         """
-        source = failover.claim.data_source if failover.claim else None
-        if source not in (None, strategy):
-            raise Mismatch(f"Strategy {strategy} was chosen, but the data came from {source}.")
-        if (volume := self._volumes.get(failover.old.id)) is not None and failover.new:
-            if _volume_of(failover.new).id != volume:
-                raise Mismatch(
-                    f"The workspace was on volume {volume}; the market says that {failover.new} has another."
-                )
+        old, new = failover.old, failover.new
+        row = Row.of(failover, strategy, self._costs.get(old.id, 0.0))
+        if new and (warm := self._warm.get(old.id)) is not None:
+            if new.id != warm:
+                raise Mismatch(f"Machine {warm} was kept warm for {old}, but {new} took over.")
+            report.current().add_check("the warm machine took over", "market", machines=1)
+        if new and (volume := self._volumes.get(old.id)) is not None:
+            if _volume_of(new).id != volume:
+                raise Mismatch(f"The workspace was on volume {volume}; the market says that {new} has another.")
             report.current().add_check("the new machine has the volume", "market", volumes=1)
-        loss = failover.loss
-        self._rows.append(
-            _Row(
-                strategy,
-                failover.wall_seconds,
-                loss.seconds if loss else None,
-                len(loss.lost) if loss else None,
-                self._costs.get(failover.old.id, 0.0),
-                source,
-            )
-        )
+        self._add(row)
+
+    @keyword
+    def machine_should_stay_lost(self, loss: Failover, duration: timedelta) -> None:
+        """Looks for a while that nothing brings a machine back which shall not fail over.
+
+        The whole time there must be no failover of it, no machine with its label, and no way in. It is looked at for
+        longer than the failovers that this run has compared needed to begin.
+
+        Args:
+            loss: what *Kill Machine* returned.
+            duration: how long, at least.
+
+        Raises:
+            AssertionError: something brings it back; that is destroyed then, and the machine itself.
+        """
+        opened, machine = target.current(), loss.old
+        report.current().sections.remove(loss)  # it has no times to tell
+        slowest = max((row.detecting_sec or 0.0 for row in self._rows), default=0.0)
+        try:
+            held = stay_lost(machine, opened.dumont, opened.renter, max(duration.total_seconds(), LONGER * slowest))
+        except RekindleError as error:
+            # A failover that has only begun ends with the machine that it is of; then nothing can come any more.
+            tell_proof(machine, opened.destroyer.destroy_and_prove(machine))
+            raise opened.renter.did_not_arrive(loss.expected, error) from None
+        nothing = RekindleError("It stayed lost, as was chosen.")
+        if (trouble := opened.renter.did_not_arrive(loss.expected, nothing)) is not nothing:
+            raise trouble
+        tell(f"Lost: {machine} for {held.seconds:.1f} s, in {held.looks} looks nothing brought it back")
+        report.current().add_check("the machine stays lost", "Dumont Cloud, market, machine", looks=held.looks)
+        self._add(Row.of_none("disabled"))
 
     @keyword
     def compare_strategies(self) -> None:
-        """Prints a table of all strategies of this run: how fast, how much is lost, what it costs."""
+        """Shows all strategies of this run in a table: how fast each is, how much is lost, what it costs.
+
+        It stands on the console, at the top of log.html and in `strategies_report_<epoch>.json`. For suite teardowns;
+        says nothing when nothing was compared.
+        """
         if not self._rows:
             return
-        rows = [row.cells() for row in self._rows]
-        logger.info(table(HEADING, rows), html=True)
-        widths = [max(len(row[column]) for row in [list(HEADING), *rows]) for column in range(len(HEADING))]
-        for row in [list(HEADING), *rows]:
-            tell("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        built_in, comparison = BuiltIn(), Comparison(self._rows)
+        for line in comparison.lines():
+            tell(line.strip())
+        for picture in comparison.html():
+            logger.info(picture, html=True)
+        built_in.set_suite_metadata("Strategies", comparison.metadata(), top=True)
+        compared = report.Report("strategies", sections=[comparison])
+        passed = built_in.get_variable_value("$SUITE_STATUS") == "PASS"
+        message = None if passed else str(built_in.get_variable_value("$SUITE_MESSAGE"))
+        path = compared.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=message)
+        tell(f"Report: {path.name}")
+
+    def _add(self, row: Row) -> None:
+        self._rows.append(row)
+        report.current().sections.append(Comparison([row]))
 
     @keyword
     def nothing_should_be_left_of(self, failover: Failover, timeout: timedelta = timedelta(seconds=30)) -> None:
@@ -229,19 +254,20 @@ def _volume_of(machine: RentedMachine) -> Volume:
     return found[0]
 
 
-def _cost_of(machine: RentedMachine, strategy: str) -> float:
+def _standby_costs(machine: RentedMachine) -> float:
+    standby = standby_of(machine)
+    if standby is None or standby.hourly_usd is None:
+        raise Unknown(f"What the standby of {machine} costs is not known.")
+    return standby.hourly_usd
+
+
+def _warm_machine_of(machine: RentedMachine) -> tuple[int, float]:
+    """Its id, and its price in USD an hour."""
     opened = target.current()
-    if strategy == "cpu_standby":
-        standby = standby_of(machine)
-        if standby is None or standby.hourly_usd is None:
-            raise Unknown(f"What the standby of {machine} costs is not known.")
-        return standby.hourly_usd
-    if strategy == "warm_pool":
-        warm = [row for row in opened.dumont.instances() if row.warm_for == machine.id]
-        if len(warm) != 1:
-            raise Unknown(f"{machine} should have one warm machine; Dumont Cloud lists {len(warm)}.")
-        row = opened.market.instance(warm[0].id) if opened.market else warm[0]
-        if row is None:
-            raise Mismatch(f"Dumont Cloud says that machine {warm[0].id} is kept warm; the market has no such machine.")
-        return row.dph_total
-    return 0.0
+    warm = [row for row in opened.dumont.instances() if row.warm_for == machine.id]
+    if len(warm) != 1:
+        raise Unknown(f"{machine} should have one warm machine; Dumont Cloud lists {len(warm)}.")
+    row = opened.market.instance(warm[0].id) if opened.market else warm[0]
+    if row is None:
+        raise Mismatch(f"Dumont Cloud says that machine {warm[0].id} is kept warm; the market has no such machine.")
+    return row.id, row.dph_total

@@ -52,7 +52,14 @@ def keep_writing(machine: RentedMachine, root: str, timeout: float) -> None:
 
 def prepare(machine: RentedMachine) -> None:
     """Writes down that a replacement may be rented from now on, before the machine is lost."""
-    _prepared[machine.id] = _expect(machine, DEARER * machine.hourly_usd)
+    if machine.id not in _prepared:
+        _prepared[machine.id] = _expect(machine, DEARER * machine.hourly_usd)
+
+
+def unprepared(machine: RentedMachine, error: RekindleError) -> RekindleError:
+    """Closes the books again: the product has refused. Returns the error that tells everything."""
+    expected = _prepared.pop(machine.id, None)
+    return target.current().renter.did_not_arrive(expected, error) if expected else error
 
 
 def expect(machine: RentedMachine, kind: Kind = "failover", max_price: float | None = None) -> Failover:
@@ -90,7 +97,7 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
         if claim is None or claim.new_id is None:
             raise Unknown(f"Failover {failover.number} is complete, but Dumont Cloud does not tell on which machine.")
     except RekindleError as error:
-        raise opened.renter.did_not_arrive(failover.expected, error) from error
+        raise opened.renter.did_not_arrive(failover.expected, error) from None
     finally:
         if failover.ticks:
             failover.ticks.stop()

@@ -11,6 +11,11 @@ Test Template     Machine Should Survive By
 Test Tags         journey    failover    strategy
 
 
+*** Variables ***
+# How long a machine that shall not fail over is looked at, after it was lost.
+${STAYS_LOST}    10s
+
+
 *** Test Cases ***
 CPU Standby
     [Metadata]    Report    strategy_cpu_standby
@@ -25,17 +30,21 @@ Regional Volume
     [Metadata]    Report    strategy_regional_volume
     regional_volume
 Disabled
-    [Documentation]    What shall not fail over is left as it is, also when somebody asks for it.
+    [Documentation]    What shall not fail over is left as it is, also when somebody asks for it, or when it is lost.
     [Metadata]    Report    strategy_disabled
     [Template]    NONE
-    GROUP    [1/3] Provision
+    GROUP    [1/4] Provision
         ${machine} =    Rent GPU Machine
     END
-    GROUP    [2/3] Refusal
+    GROUP    [2/4] Refusal
         Choose Failover Strategy    ${machine}    disabled
         Failover Should Be Refused    ${machine}    disabled
     END
-    GROUP    [3/3] Destroy
+    GROUP    [3/4] Preemption
+        ${loss} =    Kill Machine    ${machine}
+        Machine Should Stay Lost    ${loss}    ${STAYS_LOST}
+    END
+    GROUP    [4/4] Destroy
         Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
     END
 
