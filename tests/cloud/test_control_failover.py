@@ -13,6 +13,7 @@ import pytest
 
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, eventually
+from tests.nightly import nightly_but
 
 FILES = "mkdir -p a/empty; echo 1 >a/1; ln -s a/1 link; head -c 300000 /dev/urandom >random; chmod 640 random"
 LISTING = 'cd /workspace; find . -printf "%p %y %m %T@ %l\\n" | sort; find . -type f -exec md5sum {} + | sort'
@@ -315,7 +316,7 @@ def kill_control(own_cloud: CloudUnderTest) -> None:
             process.kill()
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", nightly_but("provisioning", PHASES))
 def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     """Whenever the control plane dies, the next one ends what was begun, and nothing is left."""
     own_cloud.up()
@@ -412,7 +413,7 @@ def test_migration_that_cannot_be_leaves_the_machine_at_work(api: FailoverApi) -
     assert "gpu_type is missing" in str(api.call("POST", f"/instances/{instance_id}/migrate", 422, json={}))
 
 
-@pytest.mark.parametrize("phase", ["provisioning", "copying", "verifying", "switching"])
+@pytest.mark.parametrize("phase", nightly_but("copying", ["provisioning", "copying", "verifying", "switching"]))
 def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
     own_cloud.up()
     api = FailoverApi(own_cloud.environment)

@@ -16,6 +16,7 @@ from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, eventually
 from tests.cpu_cloud_client import CpuCloudApi
 from tests.market_under_test import ssh
+from tests.nightly import nightly_but
 
 FILES = (
     "mkdir -p a/empty .git node_modules; echo 1 >a/1; ln a/1 a/hard; ln -s a/1 link; chmod 640 a/1; "
@@ -346,7 +347,7 @@ def test_a_cpu_cloud_that_does_not_answer_is_asked_until_the_machine_is_gone(sta
     eventually("forgotten", lambda: api.call("GET", "/standby/associations")["count"] == 0)
 
 
-@pytest.mark.parametrize("when", ["provisioning", "syncing", "ready", "disabling"])
+@pytest.mark.parametrize("when", nightly_but("syncing", ["provisioning", "syncing", "ready", "disabling"]))
 def test_control_killed(own_cloud: CloudUnderTest, when: str) -> None:
     own_cloud.up()
     standby = Standby(own_cloud.environment)

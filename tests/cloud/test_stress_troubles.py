@@ -90,7 +90,11 @@ def test_the_store_is_not_back_in_time(stage: Stage, trouble: EmbeddedCloud, tmp
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("full", r"with 503: restic on instance \d+: Save\(.*\) failed: .*internal error.*"),
+        pytest.param(
+            "full",
+            r"with 503: restic on instance \d+: Save\(.*\) failed: .*internal error.*",
+            marks=pytest.mark.nightly,
+        ),
         ("read-only", r"with 500: restic on instance \d+: Save\(.*\) failed: .*: Access Denied\."),
     ],
     ids=["full", "read-only"],

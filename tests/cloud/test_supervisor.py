@@ -24,6 +24,7 @@ from sandbox.processes import ProcessId
 from sandbox.state import StateDir
 from sandbox.supervisor import Standing, standing
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
+from tests.nightly import nightly_but
 
 DEADLINE = 30.0
 PARTS = ("control", "marketplace", "store")
@@ -317,7 +318,7 @@ def test_a_part_that_does_not_start_again_takes_the_cloud_down(own_cloud: CloudU
 # ── breaking ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", nightly_but("control", PARTS))
 def test_a_killed_part_is_named_and_the_next_up_works(own_cloud: CloudUnderTest, part: str) -> None:
     own_cloud.up()
     all_processes = processes(own_cloud)
@@ -570,7 +571,7 @@ def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUn
         (["up", "--state-dir", "/etc"], "/etc holds other files"),
         (["reset", "--state-dir", "/etc"], "does not look like a cloud's state directory"),
         (["dance"], "invalid choice: 'dance'"),
-        ([], "required: up|down|status|env|reset"),
+        ([], "required: up|down|status|env|stop|start|bucket|reset"),
     ],
 )
 def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], says: str) -> None:
