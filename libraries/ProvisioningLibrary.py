@@ -273,6 +273,7 @@ class ProvisioningLibrary:
                 failures.append(str(failure))
         if failures:
             raise Mismatch("\n".join(failures))
+        opened.renter.expect_no_more()
         done = f"{len(left)} destroyed" if left else "nothing was left to destroy"
         tell(f"Clean-up: {done}; all {len(opened.machines)} machines of this run are proven gone")
 

@@ -166,6 +166,7 @@ class Renter:
         self._key = key
         self._clock = clock or Clock()
         self._numbers = itertools.count(1)
+        self._expected: dict[int, Expected] = {}
 
     def rent(
         self,
@@ -267,7 +268,9 @@ class Renter:
 
         Args and errors as for `adopt`.
         """
-        return self._intend(self._products_wish(label, what, max_price, disk_gb, minutes))
+        expected = self._intend(self._products_wish(label, what, max_price, disk_gb, minutes))
+        self._expected[expected.intent] = expected
+        return expected
 
     def arrived(self, expected: Expected, instance_id: int, ready_timeout: float = READY_TIMEOUT) -> RentedMachine:
         """Takes over the machine that was expected, and waits until a command can run on it.
@@ -276,15 +279,29 @@ class Renter:
             Mismatch: it is too dear, or the market has no such machine.
             Weather: it never became ready; it is destroyed then.
         """
-        return self._until_ready(self._noted(expected, instance_id), ready_timeout)
+        machine = self._noted(expected, instance_id)
+        self._expected.pop(expected.intent, None)
+        return self._until_ready(machine, ready_timeout)
 
     def did_not_arrive(self, expected: Expected, error: RekindleError) -> RekindleError:
         """Destroys what came all the same, and closes the books. Returns the error that tells everything."""
+        self._expected.pop(expected.intent, None)
         lost = [expected.rented(found) for found in self._find(expected.wish.label, expected.before, error)]
         if lost:
             return self._cleared(expected.wish, lost, error)
         self._never_came(expected, error)
         return error
+
+    def expect_no_more(self) -> None:
+        """Closes the books of what was expected and will not come any more, because what it depends on is gone.
+
+        Whatever came all the same is left to the guard, which goes by the label.
+        """
+        there = self._everything()
+        for expected in list(self._expected.values()):
+            if all(id_ in expected.before or label != expected.label for id_, label in there.items()):
+                self._never_came(expected, Unknown("It was not needed."))
+                del self._expected[expected.intent]
 
     def everything(self) -> dict[int, str | None]:
         """Label by id of every GPU machine that anybody lists."""

@@ -1,0 +1,81 @@
+"""Which browser is driven, and what a person reads when there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rekindle import browsers
+from rekindle.browsers import choose, explained
+from rekindle.errors import Misconfigured
+
+LOCAL, ELSEWHERE = "http://127.0.0.1:4890", "https://dumont.example"
+NO_NAMES = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "chrome"
+    path.touch(0o755)
+    return path
+
+
+def nothing(_: str) -> None:
+    return None
+
+
+def test_the_one_that_is_asked_for(program: Path) -> None:
+    assert choose(str(program), LOCAL, environment={"BROWSER_PATH": "/else"}, which=nothing).path == program
+
+
+def test_the_one_of_the_environment(program: Path) -> None:
+    assert choose(None, LOCAL, environment={"BROWSER_PATH": str(program)}, which=nothing).path == program
+    assert choose("", LOCAL, environment={"BROWSER_PATH": str(program)}, which=nothing).path == program
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text"])
+def test_one_that_is_no_program(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "chrome"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.touch(0o644)
+    with pytest.raises(
+        Misconfigured, match=r"BROWSER_PATH names .*chrome, and there is no program\. .*apt-get install"
+    ):
+        choose(str(path), LOCAL, environment={}, which=nothing)
+
+
+def test_that_of_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Path) -> None:
+    found = {"google-chrome": "/usr/bin/google-chrome"}
+    assert choose(None, LOCAL, environment={}, which=found.get).path == Path("/usr/bin/google-chrome")
+    both = found | {"chromium": "/usr/bin/chromium"}
+    monkeypatch.setattr(browsers, "BEHIND_THE_SCRIPT", tmp_path / "nothing")
+    assert choose(None, LOCAL, environment={}, which=both.get).path == Path("/usr/bin/chromium")
+    monkeypatch.setattr(browsers, "BEHIND_THE_SCRIPT", program)
+    assert choose(None, LOCAL, environment={}, which=both.get).path == program
+
+
+def test_that_of_playwright() -> None:
+    assert choose(None, LOCAL, environment={}, which=nothing).path is None
+
+
+@pytest.mark.parametrize(
+    ("page", "user", "arguments"),
+    [
+        (LOCAL, 0, ("--no-sandbox", NO_NAMES)),
+        (LOCAL, 1000, (NO_NAMES,)),
+        ("http://localhost:1", 1000, (NO_NAMES,)),
+        (ELSEWHERE, 1000, ()),
+    ],
+)
+def test_it_talks_to_nobody_but_the_page(page: str, user: int, arguments: tuple[str, ...]) -> None:
+    assert choose(None, page, environment={}, which=nothing, user=user).arguments == arguments
+
+
+def test_what_playwright_says_is_explained() -> None:
+    missing = AssertionError("browserType.launch: Executable doesn't exist at /root/.cache/ms-playwright/chrome")
+    assert "rfbrowser install chromium" in str(explained(missing))
+    other = AssertionError("Page crashed")
+    assert explained(other) is other
