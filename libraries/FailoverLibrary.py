@@ -132,8 +132,11 @@ class FailoverLibrary:
             The migration; its `new` is the machine that took over. [Failover Should Be Proven] proves it.
 
         Raises:
-            AssertionError: it failed, in the product's own words, or does not end; or it has another GPU.
+            AssertionError: it failed, in the product's own words, or does not end; or it has another GPU than that; or
+                the old machine has that GPU already, so that nothing would be proven.
         """
+        if machine.gpu_name == gpu_name:
+            raise Misconfigured(f"{machine} has that GPU already: migrate to another model than {gpu_name}.")
         dumont = target.current().dumont
         migration = failing_over.expect(machine, "migration", max_price)
         migration.begin()
@@ -147,6 +150,7 @@ class FailoverLibrary:
         said = new.machine.run("nvidia-smi --query-gpu=name --format=csv,noheader").text
         if new.gpu_name != gpu_name or gpu_name not in said:
             raise Mismatch(f"{gpu_name} was asked for; the market says {new.gpu_name}, nvidia-smi says {said!r}.")
+        report.current().add_check(f"its GPU is {gpu_name}", "market, nvidia-smi on the machine", machines=1)
         return migration
 
     @keyword

@@ -33,6 +33,7 @@ class StrategyLibrary:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self._compared: report.Report | None = None
         self._costs: dict[int, float] = {}
         self._volumes: dict[int, int] = {}
         self._warm: dict[int, int] = {}
@@ -50,6 +51,7 @@ class StrategyLibrary:
         Raises:
             AssertionError: the product does not know it, or says that another one is in effect.
         """
+        self._compared = self._compared or report.Report("strategies")
         if strategy != "disabled":
             failing_over.prepare(machine)
         try:
@@ -111,7 +113,8 @@ class StrategyLibrary:
     def record_cost_of_protection(self, machine: RentedMachine, strategy: str) -> None:
         """Reports what it costs that a machine is protected, for as long as nothing happens to it.
 
-        The CPU cloud tells it of a standby, the market of a warm machine or a volume. Snapshots are stored by the byte.
+        The CPU cloud tells it of a standby, the market of a warm machine or a volume. Snapshots are stored by the byte,
+        at a price that nobody tells.
 
         Args:
             machine: which one.
@@ -125,8 +128,11 @@ class StrategyLibrary:
             self._volumes[machine.id], hourly = volume.id, volume.hourly_usd
         elif strategy == "warm_pool":
             self._warm[machine.id], hourly = _warm_machine_of(machine)
+        elif strategy == "cpu_standby":
+            hourly = _standby_costs(machine)
         else:
-            hourly = _standby_costs(machine) if strategy == "cpu_standby" else 0.0
+            report.current().not_witnessed.append(f"cost of protection by {strategy}: nobody tells it")
+            return
         self._costs[machine.id] = hourly
         report.current().metrics["protection_usd_per_hour"] = round(hourly, 6)
         tell(f"Protection: {strategy}, ${hourly:.4f}/h beside the machine itself")
@@ -144,7 +150,7 @@ class StrategyLibrary:
                 the volume; or a volume lost work.
         """
         old, new = failover.old, failover.new
-        row = Row.of(failover, strategy, self._costs.get(old.id, 0.0))
+        row = Row.of(failover, strategy, self._costs.get(old.id))
         if new and (warm := self._warm.get(old.id)) is not None:
             if new.id != warm:
                 raise Mismatch(f"Machine {warm} was kept warm for {old}, but {new} took over.")
@@ -192,15 +198,17 @@ class StrategyLibrary:
         It stands on the console, at the top of log.html and in `strategies_report_<epoch>.json`. For suite teardowns;
         says nothing when nothing was compared.
         """
-        if not self._rows:
+        compared = self._compared
+        if compared is None or not self._rows:
             return
         built_in, comparison = BuiltIn(), Comparison(self._rows)
+        compared.sections.append(comparison)
         for line in comparison.lines():
             tell(line.strip())
         for picture in comparison.html():
             logger.info(picture, html=True)
         built_in.set_suite_metadata("Strategies", comparison.metadata(), top=True)
-        compared = report.Report("strategies", sections=[comparison])
+        compared.end()
         passed = built_in.get_variable_value("$SUITE_STATUS") == "PASS"
         message = None if passed else str(built_in.get_variable_value("$SUITE_MESSAGE"))
         path = compared.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=message)

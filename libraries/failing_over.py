@@ -150,7 +150,8 @@ def _measure_loss(failover: Failover, new: RentedMachine) -> None:
     check_loss(failover, loss)
     tell(f"RPO: {loss.seconds:.2f} s ({loss})")
     ticks = loss.survived + len(loss.lost)
-    report.current().add_check("only the last writes are lost", "SSH to the machine", files=ticks, lost=len(loss.lost))
+    what = "only the last writes are lost" if failover.kind == "failover" else "no write is lost"
+    report.current().add_check(what, "SSH to the machine", files=ticks, lost=len(loss.lost))
 
 
 def _ask_market(failover: Failover, new: RentedMachine) -> None:

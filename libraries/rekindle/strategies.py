@@ -23,7 +23,7 @@ class Row:
         detecting_sec: how long the product says that it took to notice the loss.
         rto_sec: from the loss until another machine had taken over; None: none has.
         rpo_sec, files_lost: what was written last and is gone; None: nothing came back, or nothing was written.
-        protection_usd_per_hour: what it costs beside the machine for as long as nothing happens.
+        protection_usd_per_hour: what it costs beside the machine for as long as nothing happens; None: nobody tells.
     """
 
     strategy: str
@@ -32,10 +32,10 @@ class Row:
     rto_sec: float | None
     rpo_sec: float | None
     files_lost: int | None
-    protection_usd_per_hour: float
+    protection_usd_per_hour: float | None
 
     @classmethod
-    def of(cls, failover: Failover, strategy: str, hourly_usd: float) -> Row:
+    def of(cls, failover: Failover, strategy: str, hourly_usd: float | None) -> Row:
         """That of a failover which was followed to its end.
 
         Raises:
@@ -52,11 +52,11 @@ class Row:
         return cls(
             strategy,
             claim.data_source,
-            claim.phase_seconds.get("detecting"),
-            round(failover.wall_seconds, 3),
-            None if loss is None else round(loss.seconds, 3),
-            None if loss is None else len(loss.lost),
-            round(hourly_usd, 6),
+            _rounded(claim.phase_seconds.get("detecting")),
+            _rounded(failover.wall_seconds),
+            _rounded(loss.seconds if loss else None),
+            len(loss.lost) if loss else None,
+            _rounded(hourly_usd, 6),
         )
 
     @classmethod
@@ -66,7 +66,8 @@ class Row:
 
     def cells(self) -> list[str]:
         """For people; one cell for each column of `HEADING`."""
-        nothing = self.rto_sec is None
+        nothing, hourly = self.rto_sec is None, self.protection_usd_per_hour
+        unknown = "by the byte stored" if self.strategy == "snapshot" else "not told"
         return [
             self.strategy,
             "nowhere" if nothing else self.data_source or "not told",
@@ -74,7 +75,7 @@ class Row:
             _seconds(self.rto_sec, "does not come back"),
             _seconds(self.rpo_sec, "everything" if nothing else "not measured"),
             ("all" if nothing else "not measured") if self.files_lost is None else str(self.files_lost),
-            f"{self.protection_usd_per_hour:.4f}",
+            unknown if hourly is None else f"{hourly:.4f}",
         ]
 
 
@@ -117,3 +118,7 @@ class Comparison:
 
 def _seconds(value: float | None, otherwise: str) -> str:
     return otherwise if value is None else f"{value:.2f}"
+
+
+def _rounded(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else round(value, digits)

@@ -87,7 +87,11 @@ def test_what_was_measured_of_a_strategy() -> None:
 
 def test_what_was_not_measured_is_not_told_as_zero() -> None:
     cells = Row.of(failed_over(), "snapshot", 0.0).cells()
-    assert cells[4:6] == ["not measured", "not measured"]
+    assert cells[4:] == ["not measured", "not measured", "0.0000"]
+    assert Row.of(failed_over(), "snapshot", None).cells()[-1] == "by the byte stored"
+    standby = failed_over(replace(COMPLETE, data_source="cpu_standby", phase_seconds={}))
+    assert Row.of(standby, "cpu_standby", None).cells()[-1] == "not told"
+    assert Row.of(standby, "cpu_standby", None).cells()[2] == "not told"
     assert Row.of_none("disabled").cells() == [
         "disabled", "nowhere", "never", "does not come back", "everything", "all", "0.0000"
     ]  # fmt: skip
