@@ -97,6 +97,15 @@ class StandbyLibrary:
         return synced
 
     @keyword
+    def stop_syncing(self, machine: RentedMachine) -> None:
+        """Has the product leave a standby as it is, while its machine goes on.
+
+        Args:
+            machine: the GPU machine.
+        """
+        target.current().dumont.stop_syncing(machine.id)
+
+    @keyword
     def standby_should_equal_manifest(self, standby: Standby, manifest: Manifest) -> None:
         """Compares the whole tree on the standby with the manifest of the GPU machine's.
 

@@ -525,6 +525,10 @@ class DumontClient:
         """Asks for the end of a standby; returns when the product says that its machine is gone."""
         self._call("POST", f"/standby/{instance_id}/disable", {}, timeout=timeout)
 
+    def stop_syncing(self, instance_id: int) -> None:
+        """Has a standby left as it is, while its machine goes on."""
+        self._succeed("POST", f"/standby/associations/{instance_id}/stop-sync", timeout=60.0)
+
     def standby(self, instance_id: int) -> StandbyView | None:
         """The standby of a machine, or None when the product knows of none."""
         try:

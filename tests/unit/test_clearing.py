@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -283,3 +284,52 @@ def test_a_target_at_a_new_address_is_known_by_the_label(house: House, monkeypat
     monkeypatch.setattr(clearing, "is_alive", lambda _: False)
     assert sweep(house.clearing, house.ledger).destroyed == {FIRST_ID: "rekindle-r0-1"}
     assert house.ledger.open_rents() == []
+
+
+@dataclass
+class CpuRow:
+    id: int
+    label: str | None
+
+
+class CpuCloud:
+    """Machines that standbys live on. The product deletes them with their GPU machine, if it is honest."""
+
+    def __init__(self, *rows: CpuRow) -> None:
+        self.rows = list(rows)
+        self.asked: list[int] = []
+
+    def instances(self) -> list[CpuRow]:
+        return list(self.rows)
+
+    def destroy(self, machine_id: int) -> bool:
+        self.asked.append(machine_id)
+        self.rows = [row for row in self.rows if row.id != machine_id]
+        return True
+
+
+def test_a_standby_that_the_product_forgets_is_deleted_at_the_cpu_cloud(house: House) -> None:
+    house.rent()
+    cpu_cloud = CpuCloud(CpuRow(46, LABEL), CpuRow(47, "rekindle-another-1"), CpuRow(48, None))
+    clearing = Clearing(
+        house.cloud.dumont, house.cloud.market, house.ledger, print, cpu_cloud=cpu_cloud, clock=house.cloud.clock
+    )
+    cleared = clearing.clear(house.ledger.open_rents(), PREFIX)
+    assert cleared.destroyed == {FIRST_ID: LABEL, 46: LABEL}
+    assert (cpu_cloud.asked, [row.id for row in cpu_cloud.rows]) == ([46], [47, 48])
+    assert house.left() == []
+    assert not cleared.unsettled
+
+
+def test_a_cpu_cloud_that_does_not_answer_is_not_taken_for_empty(house: House) -> None:
+    class Away(CpuCloud):
+        def instances(self) -> list[CpuRow]:
+            raise Unknown("the CPU cloud is away")
+
+    house.rent()
+    clearing = Clearing(
+        house.cloud.dumont, house.cloud.market, house.ledger, print, cpu_cloud=Away(), clock=house.cloud.clock
+    )
+    cleared = clearing.clear(house.ledger.open_rents(), PREFIX)
+    assert "the marketplace and the CPU cloud did not say clearly which machines there are" in str(cleared)
+    assert house.states() == [State.CREATED]

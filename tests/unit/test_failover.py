@@ -1,0 +1,244 @@
+"""One failover: followed by our own clock, and held against what the product, the market and the machines say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rekindle.budget import Reservation
+from rekindle.errors import Mismatch, Unknown
+from rekindle.failover import (
+    PHASES,
+    Failover,
+    Identity,
+    check_bill,
+    check_loss,
+    check_only_one_came,
+    check_phases,
+    follow,
+)
+from rekindle.failover_views import Progression, progression
+from rekindle.market import Charge, MarketInstance
+from rekindle.rented import RentedMachine
+from rekindle.renting import Expected, _Wish
+from rekindle.ticks import Loss
+from rekindle.waiting import Clock, Timeout
+
+LABEL = "rekindle-r1-1"
+OLD, NEW = 7, 8
+SECONDS = {"detecting": 1.0, "gpu_lost": 0.5, "failover_to_cpu": 0.5, "searching_gpu": 1.0, "provisioning": 2.0}
+ALL_SECONDS = SECONDS | {"restoring": 3.0}
+EPOCH = 1_700_000_000.0
+
+
+def rented(number: int, price: float = 0.36) -> RentedMachine:
+    return RentedMachine(number, LABEL, "RTX A4000", price, 0.0, number, Reservation("", 0.0))
+
+
+def expected(before: Sequence[int] = (OLD,), asked_at: float = 100.0) -> Expected:
+    wish = _Wish("a machine to replace 7", LABEL, None, 1.0, 100, 30, "")
+    return Expected(wish, frozenset(before), 1, Reservation("", 0.0), asked_at)
+
+
+def event(done: int = len(PHASES), **fields: Any) -> dict[str, Any]:
+    """What the API tells when so many phases were entered."""
+    names = PHASES[:done]
+    over = done == len(PHASES)
+    timings = {name: 1000 * ALL_SECONDS[name] for name in names if name in ALL_SECONDS and (over or name != names[-1])}
+    return {
+        "failover_id": "abc", "gpu_instance_id": OLD, "phase": names[-1], "success": over,
+        "phases": [{"phase": name, "entered_at": EPOCH, "seconds": 0.0, "detail": None} for name in names],
+        "phase_timings_ms": timings, "total_time_ms": sum(timings.values()) if over else None,
+        "new_instance_id": NEW, "race": {"losers": [9]}, "rpo_seconds": 0.5, **fields,
+    }  # fmt: skip
+
+
+class Product:
+    """Goes through the phases on a clock of its own, `pace` times as fast as it says."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        self.now, self._pace = 100.0, pace
+
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.now, pause=self.pause)
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+    def look(self) -> Progression:
+        passed, done = (self.now - 100.0) * self._pace, 1
+        for seconds in ALL_SECONDS.values():
+            passed -= seconds
+            done += passed >= 0
+        return progression(event(done))
+
+
+def followed(product: Product) -> Failover:
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), id="abc")
+    failover.begun_at, failover.begun_epoch = 100.0, EPOCH
+    follow(failover, product.look, lambda _: None, lambda _: None, 60, product.clock())
+    return failover
+
+
+def test_the_phases_come_and_add_up() -> None:
+    told: list[str] = []
+    came: list[str] = []
+    product = Product()
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), begun_at=100.0, begun_epoch=EPOCH)
+    follow(failover, product.look, told.append, came.append, 60, product.clock())
+    assert came == list(PHASES)
+    assert told[0] == "Phase: detecting, 1.00 s"
+    assert len(told) == 6
+    assert failover.wall_seconds == pytest.approx(8.0, abs=0.3)
+    assert check_phases(failover) == 7
+    assert failover.metrics()["rto_sec"] == round(failover.wall_seconds, 3)
+    assert failover.metrics()["phase_restoring_sec"] == 3.0
+    assert failover.headline() == [f"RTO {failover.wall_seconds:.1f} s"]
+
+
+@pytest.mark.parametrize("pace", [0.5, 2.0])
+def test_seconds_that_are_not_those_of_our_clock(pace: float) -> None:
+    with pytest.raises(Mismatch, match=r"take 8\.00 s together, but by our clock it took"):
+        check_phases(followed(Product(pace)))
+
+
+def claiming(failover: Failover, **fields: Any) -> Failover:
+    failover.claim = progression(event(**fields))
+    return failover
+
+
+def test_a_phase_that_was_left_out() -> None:
+    phases = [{"phase": name} for name in PHASES if name != "failover_to_cpu"]
+    with pytest.raises(Mismatch, match=r"went through detecting, gpu_lost, searching_gpu, .*; expected were"):
+        check_phases(claiming(followed(Product()), phases=phases))
+
+
+def test_a_total_that_is_another_sum() -> None:
+    with pytest.raises(Mismatch, match=r"take 8\.000 s together, but its total is said to be 5\.000 s"):
+        check_phases(claiming(followed(Product()), total_time_ms=5000))
+
+
+def test_single_phases_that_were_not_so_although_the_sum_is_right() -> None:
+    swapped = {name: 1000 * seconds for name, seconds in ALL_SECONDS.items()} | {"detecting": 5000, "restoring": -1000}
+    with pytest.raises(Unknown, match="does not tell how long restoring took"):
+        check_phases(claiming(followed(Product()), phase_timings_ms=swapped))
+    swapped |= {"detecting": 4000, "restoring": 0}
+    with pytest.raises(Mismatch, match=r"phase gpu_lost of failover abc began 4\.00 s after the beginning, but we saw"):
+        check_phases(claiming(followed(Product()), phase_timings_ms=swapped))
+
+
+def test_phases_that_are_not_told() -> None:
+    with pytest.raises(Unknown, match="does not tell the phases"):
+        check_phases(claiming(followed(Product()), phases=[]))
+
+
+def test_a_failure_is_told_in_the_products_words() -> None:
+    failed = event(5, phase="failed", failed_phase="provisioning", error="No host is left.")
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), id="abc", begun_at=100.0)
+    product = Product()
+    with pytest.raises(
+        Mismatch, match=r"Failover abc of machine 7 .* failed in provisioning after .*: No host is left"
+    ):
+        follow(failover, lambda: progression(failed), lambda _: None, lambda _: None, 60, product.clock())
+
+
+def test_one_that_does_not_end() -> None:
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), id="abc", begun_at=100.0)
+    product = Product()
+    with pytest.raises(Timeout, match="Last seen: gpu_lost after detecting"):
+        follow(failover, lambda: progression(event(2)), lambda _: None, lambda _: None, 5, product.clock())
+
+
+def test_what_machines_have_in_common() -> None:
+    one = Identity(7, "key", "boot")
+    assert one.shared_with(Identity(8, "another", "other")) == []
+    assert one.shared_with(Identity(8, "key", "boot")) == ["host key", "boot id"]
+    assert one.shared_with(one) == ["contract", "host key", "boot id"]
+
+
+# The market
+
+
+def row(number: int, label: str | None = LABEL, started: float = EPOCH + 5) -> MarketInstance:
+    return MarketInstance(number, label, "running", "running", None, "RTX A4000", 0.36, 100, "h", 1, 1, started)
+
+
+class Market:
+    def __init__(self, *rows: MarketInstance, bills: dict[int, list[Charge]] | None = None) -> None:
+        self.rows, self.bills = rows, bills or {}
+
+    def instances(self) -> Sequence[MarketInstance]:
+        return self.rows
+
+    def instance(self, number: int) -> MarketInstance | None:
+        return next((one for one in self.rows if one.id == number), None)
+
+    def charges(self, number: int, _: float) -> list[Charge]:
+        return self.bills.get(number, [])
+
+
+def came(*rows: MarketInstance, bills: dict[int, list[Charge]] | None = None, ours: set[int] | None = None) -> int:
+    market: Any = Market(*rows, bills=bills)
+    return check_only_one_came(followed(Product()), rented(NEW), market, ours or set())
+
+
+def test_only_the_new_machine_came() -> None:
+    others = [row(20, "somebody", EPOCH - 100), row(21, "rekindle-another-1"), row(22), row(23, None, EPOCH - 100)]
+    assert came(row(NEW), *others, ours={22}) == 2
+
+
+@pytest.mark.parametrize("label", [LABEL, None, "Race-R1"])
+def test_a_loser_that_is_left(label: str | None) -> None:
+    with pytest.raises(Mismatch, match=r"machines that came with it and that nobody needs: 10 \(label"):
+        came(row(NEW), row(10, label))
+
+
+def test_a_loser_that_is_in_no_listing() -> None:
+    class Hiding(Market):
+        def instance(self, number: int) -> MarketInstance | None:
+            return row(number)
+
+    market: Any = Hiding(row(NEW))
+    with pytest.raises(Mismatch, match="Machine 9 lost the race of failover abc, and is still rented"):
+        check_only_one_came(followed(Product()), rented(NEW), market, set())
+
+
+def test_a_loser_that_is_still_billed() -> None:
+    with pytest.raises(Mismatch, match="Machine 9 lost the race of failover abc, and its bill still grows"):
+        came(row(NEW), bills={9: [Charge(EPOCH, None, 1, 0, 0.3, "gpu")]})
+
+
+def test_a_new_machine_that_is_none() -> None:
+    with pytest.raises(Mismatch, match="the market has no such machine"):
+        came()
+    with pytest.raises(Mismatch, match="had it before the failover began"):
+        came(row(NEW, started=EPOCH - 60))
+
+
+def bill(*charges: Charge) -> int:
+    market: Any = Market(row(NEW), bills={NEW: list(charges)})
+    return check_bill(followed(Product()), rented(NEW), market, timeout=0)
+
+
+def test_the_bill_of_the_new_machine() -> None:
+    good = Charge(EPOCH + 5, None, 1, 0.0001, 0.3, "gpu")
+    disk = replace(good, rate=0.06, kind="disk")
+    assert bill(good, disk) == 2
+    with pytest.raises(Mismatch, match=r"rented at \$0\.3600/h, but its bill grows by \$0\.3000/h"):
+        bill(good)
+    with pytest.raises(Mismatch, match="begins before the failover did"):
+        bill(good, replace(disk, start=EPOCH - 60))
+    with pytest.raises(Timeout, match="a bill of machine 8"):
+        bill()
+
+
+def test_no_more_may_be_lost_than_is_told() -> None:
+    failover = followed(Product())
+    check_loss(failover, Loss(2.4, 5, ("a",)))
+    with pytest.raises(Mismatch, match=r"at most 0\.50 s of work were lost, but by our clock it were 2\.60 s"):
+        check_loss(failover, Loss(2.6, 5, ("a",)))
+    with pytest.raises(Mismatch, match="A migration loses nothing"):
+        check_loss(replace(failover, kind="migration"), Loss(0.1, 5, ("a",)))
