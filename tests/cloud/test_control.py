@@ -400,6 +400,7 @@ def test_a_machine_destroyed_at_the_market_is_forgotten(cloud: CloudUnderTest, a
     eventually("nothing is known of it", lambda: not api.state(instance_id))
 
 
+@pytest.mark.nightly
 def test_a_repository_with_a_slow_key_gets_a_quick_one(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     marker = own_cloud.state_dir / "control" / "repository-has-quick-key"

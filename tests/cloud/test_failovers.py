@@ -46,6 +46,7 @@ def lose_a_file(stage: Stage, data: Mapping[str, int]) -> None:
     next(small.iterdir()).unlink()
 
 
+@pytest.mark.nightly
 def test_failovers_succeed_and_every_machine_is_paid_for(stage: Stage, tmp_path: Path) -> None:
     ended = stage.sandbox(tmp_path, *cycles(2)).to_its_end()
     ended.passed()
@@ -87,6 +88,7 @@ def test_a_file_lost_in_one_cycle_is_found_and_the_rest_does_not_run(stage: Stag
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_the_run_goes_on_with_the_machine_that_still_has_the_work(stage: Stage, tmp_path: Path) -> None:
     with stage.at("restore.finished", Nth(1, lambda data: lose_a_file(stage, data))):
         ended = stage.sandbox(tmp_path, *cycles(2, "continue")).to_its_end()
@@ -141,6 +143,7 @@ def test_a_market_without_offers_is_weather(stage: Stage, tmp_path: Path) -> Non
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_a_test_that_takes_too_long_ends_at_once(stage: Stage, tmp_path: Path) -> None:
     ended = stage.sandbox(tmp_path, *cycles(50), "--variable", "MACHINE_MINUTES:0.15").to_its_end()
     assert ended.failures[TEST] == "Test timeout 9 seconds exceeded."

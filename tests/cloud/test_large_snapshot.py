@@ -91,6 +91,7 @@ def test_a_byte_that_is_wrong_after_the_restore_is_found(stage: Stage, tmp_path:
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_a_snapshot_that_is_not_deleted_is_found(stage: Stage, tmp_path: Path) -> None:
     with stage.answering(match="^DELETE .*/snapshots/", status=200, body={"success": True}):
         ended = stage.sandbox(tmp_path, *LARGE_MODEL).to_its_end()

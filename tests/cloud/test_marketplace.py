@@ -516,6 +516,7 @@ def test_a_subscriber_acts_between_two_steps(market: MarketUnderTest) -> None:
         server.shutdown()
 
 
+@pytest.mark.nightly
 def test_delays_and_rate_limits_of_a_realistic_market(tmp_path: Path) -> None:
     market = MarketUnderTest(tmp_path / "cloud", profile="realistic")
     market.start()

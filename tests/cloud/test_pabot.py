@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from robot.api import ExecutionResult
 
 from rekindle.waiting import hold_for, wait_until
@@ -25,6 +26,7 @@ def machines_of(report: dict[str, Any]) -> set[int]:
     return {int(machine["instance_id"]) for machine in report["cost"]["machines"]}
 
 
+@pytest.mark.nightly
 def test_pabot_runs_phase_4_on_one_cloud(own_cloud: CloudUnderTest, tmp_path: Path) -> None:
     """The cloud is down at first, so that both processes want to start it."""
     folder = tmp_path / "results"
@@ -62,6 +64,7 @@ def test_pabot_runs_phase_4_on_one_cloud(own_cloud: CloudUnderTest, tmp_path: Pa
         assert re.search(rf'name="Run">{run}<', output)
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_killed_takes_no_other_with_it(stage: Stage, tmp_path: Path) -> None:
     failovers = ("--test", "Machine Fails Over Again And Again", *SMALL)
     doomed = stage.sandbox(tmp_path / "doomed", *failovers, "--variable", "CYCLES:50")

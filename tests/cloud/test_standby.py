@@ -260,6 +260,7 @@ def test_a_machine_that_is_wiped_in_the_middle_of_a_sync(standby: Standby, cloud
         api.call("PUT", "/failover/settings/global", json={"default_strategy": "cpu_standby"})
 
 
+@pytest.mark.nightly
 def test_a_machine_that_nobody_knows_of_is_deleted_at_the_start(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     standby = Standby(own_cloud.environment)

@@ -65,6 +65,7 @@ def knows_the_model(report: Mapping[str, Any], *, machines: int) -> None:
 # ── The store ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 def test_the_store_is_back_in_time(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
     upload = Upload(stage)
     trouble.stop_part_when("store", upload.has_begun, back_after=1)
@@ -112,6 +113,7 @@ def test_the_bucket_takes_nothing(
     assert snapshots(stage) == before
 
 
+@pytest.mark.nightly
 def test_the_bucket_gives_nothing_away(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
     """The snapshot cannot be deleted, neither by the test nor by its clean-up: that is said once."""
     with stage.at("restore.finished", lambda _: trouble.break_bucket("read-only")):

@@ -226,6 +226,7 @@ def test_two_clouds_live_side_by_side(cloud: CloudUnderTest, own_cloud: CloudUnd
     assert cloud.run("status").returncode == 0
 
 
+@pytest.mark.nightly
 def test_clouds_that_start_at_the_same_moment_get_ports_of_their_own(tmp_path: Path) -> None:
     clouds = [CloudUnderTest(tmp_path / str(number)) for number in range(3)]
     try:
@@ -302,6 +303,7 @@ def test_a_cloud_that_is_down_cannot_be_broken(tmp_path: Path, arguments: tuple[
     assert "is not up. Start it: python -m sandbox up" in done.stderr
 
 
+@pytest.mark.nightly
 def test_a_part_that_does_not_start_again_takes_the_cloud_down(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     own_cloud.run("stop", "control")
@@ -425,6 +427,7 @@ def on_machine(cloud: CloudUnderTest, machine: dict[str, Any], script: str) -> s
     ).stdout
 
 
+@pytest.mark.nightly
 def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(own_cloud: CloudUnderTest) -> None:
     StateDir(own_cloud.state_dir).create()
     StateDir(own_cloud.state_dir).market_db.mkdir()
@@ -438,6 +441,7 @@ def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(own_cloud: Cl
     own_cloud.up()
 
 
+@pytest.mark.nightly
 def test_a_cloud_whose_directory_is_removed_can_still_be_stopped(own_cloud: CloudUnderTest) -> None:
     with own_cloud.start("up") as foreground:
         eventually("it is up", lambda: own_cloud.run("status").returncode == 0)
@@ -515,6 +519,7 @@ def test_a_cloud_goes_after_its_last_lease(own_cloud: CloudUnderTest, lessees: l
     assert own_cloud.run("env", "--json").returncode == 0
 
 
+@pytest.mark.nightly
 def test_a_cloud_that_was_also_started_by_hand_stays(
     own_cloud: CloudUnderTest, lessees: list[subprocess.Popen[bytes]]
 ) -> None:
