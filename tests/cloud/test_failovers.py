@@ -153,6 +153,7 @@ def test_a_test_that_takes_too_long_ends_at_once(stage: Stage, tmp_path: Path) -
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_ctrl_c_ends_it_and_both_machines(stage: Stage, tmp_path: Path) -> None:
     run = stage.sandbox(tmp_path, *cycles(50))
     with run.start() as process:

@@ -30,6 +30,7 @@ def failed_with(ended: Ended, words: str) -> None:
     assert report["resources"]["large_file_bytes"] == SIZE
 
 
+@pytest.mark.nightly
 def test_an_honest_run_reports_figures_that_fit_together(stage: Stage, tmp_path: Path) -> None:
     before = stage.store.list("restic/")
     ended = stage.sandbox(tmp_path, *LARGE_MODEL).to_its_end()
@@ -71,6 +72,7 @@ def test_a_pack_that_is_cut_short_is_found_and_the_snapshot_removed(stage: Stage
     assert {one.key for one in stage.store.list("restic/data/")} == before
 
 
+@pytest.mark.nightly
 def test_a_byte_that_is_wrong_after_the_restore_is_found(stage: Stage, tmp_path: Path) -> None:
     def flip(data: object) -> None:
         assert isinstance(data, dict)
@@ -133,6 +135,7 @@ def opened(cloud: CloudUnderTest) -> Iterator[Target]:
     target.close()
 
 
+@pytest.mark.nightly
 def test_long_work_is_told_by_the_product_and_seen_from_outside(
     opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,7 @@ def test_one_file_that_is_lost_of_many_is_named(stage: Stage, tmp_path: Path) ->
 # ── Snapshots that stay ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("suite", [MANY_FILES, FAILOVERS], ids=["many files", "failovers"])
 def test_a_delete_that_lies_is_told_once(stage: Stage, tmp_path: Path, suite: tuple[str, ...]) -> None:
     before = snapshots(stage)
