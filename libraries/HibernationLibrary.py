@@ -154,7 +154,8 @@ class HibernationLibrary:
         """Finds the newest hibernation whose manifest lies in the bucket.
 
         One that the product says it has woken already (by a run that did not come to its end) cannot be woken again,
-        and is passed over.
+        and is passed over. So is one of another run on this computer that is not over yet: that run's end destroys what
+        carries its label, and the woken machine would.
 
         Args:
             maker: who made it.
@@ -194,6 +195,9 @@ class HibernationLibrary:
 def _can_be_woken(hibernation: Hibernation) -> bool:
     if hibernation.maker == "steps":
         return True
+    if target.current().ledger.is_in_use(hibernation.label):
+        tell(f"Passed over: snapshot {hibernation.snapshot_id}, because the run that made it is not over yet")
+        return False
     known = target.current().dumont.hibernation(hibernation.instance_id)
     if known.get("status") != "woken" or known.get("snapshot_id") != hibernation.snapshot_id:
         return True

@@ -61,6 +61,8 @@ class PageLibrary:
     The page is believed by nobody: what it shows is held against the API, the market, and the machines.
     """
 
+    _panel_of = ""  # the selector of the panel that is looked at
+
     @keyword
     def open_browser_for_page(self, browser_path: str | None = None, headless: bool = True) -> str:
         """Starts a browser and opens an empty page in it.
@@ -225,6 +227,27 @@ class PageLibrary:
         return machine
 
     @keyword
+    def failover_panel_should_appear(self, machine: RentedMachine, timeout: timedelta = SHOWN) -> None:
+        """Waits for the progress panel of a machine's failover; from then on the other keywords look at that one.
+
+        Args:
+            machine: that is lost. Failovers of other machines may be on the page as well.
+            timeout: how long the page may take.
+        """
+        self._panel_of = f'[data-testid=failover-progress-panel][data-instance-id="{machine.id}"]'
+        states = _browser().get_element_states
+        wait_until(
+            f"the page to show the failover of {machine}",
+            lambda: states(self._panel_of),
+            lambda seen: "visible" in seen,
+            timeout=timeout.total_seconds(),
+            describe=", ".join,
+        )
+
+    def _panel(self) -> dict[str, Any]:
+        return dict(_browser().evaluate_javascript(self._panel_of, _PANEL))
+
+    @keyword
     def phase_should_be_on_page(self, phase: str, timeout: timedelta = SHOWN) -> None:
         """Makes sure that the progress panel shows a phase as it comes. For `on_phase` of *Follow Failover*.
 
@@ -236,7 +259,7 @@ class PageLibrary:
         """
         wait_until(
             f"the page to show phase {phase}",
-            lambda: next((one["state"] for one in _panel()["phases"] if one["phase"] == phase), "missing"),
+            lambda: next((one["state"] for one in self._panel()["phases"] if one["phase"] == phase), "missing"),
             lambda state: state in {"running", "done"},
             timeout=timeout.total_seconds(),
         )
@@ -260,7 +283,7 @@ class PageLibrary:
         """
         seen: dict[str, Any] = wait_until(
             "the page to show the end of the failover",
-            _panel,
+            self._panel,
             lambda panel: panel["over"] == "true",
             timeout=timeout.total_seconds(),
             describe=lambda panel: f"{[one['phase'] for one in panel['phases'] if one['state'] == 'running']} runs",
@@ -337,11 +360,6 @@ class _quiet:  # noqa: N801 - reads as a word in a with statement
 
     def __exit__(self, *_: object) -> None:
         BuiltIn().set_log_level(self._level)
-
-
-def _panel() -> dict[str, Any]:
-    selector = "[data-testid=failover-progress-panel] >> nth=0"
-    return dict(_browser().evaluate_javascript(selector, _PANEL))
 
 
 def _differences(rows: Mapping[int, Any], cards: list[dict[str, Any]]) -> list[str]:

@@ -195,6 +195,12 @@ class Ledger:
         """Every rent of a run, oldest first."""
         return self._select("WHERE run_id = ?", (run_id,))
 
+    def is_in_use(self, label: str) -> bool:
+        """Whether the machine of that label was rented by another process of this computer that still runs."""
+        own = process_identity(os.getpid())
+        owners = {rent.owner for rent in self._select("WHERE label = ?", (label,))}
+        return any(owner != own and is_alive(owner) for owner in owners)
+
     def open_rents(self, run_id: str | None = None) -> list[Rent]:
         """The rents of which a machine may be running, oldest first: of one run, or of all."""
         open_ = "WHERE state IN ('intended', 'created')"

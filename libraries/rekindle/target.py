@@ -102,6 +102,7 @@ class Target:
     dumont: DumontClient
     market: MarketClient | None
     store: ObjectStore
+    ledger: Ledger
     guard: Guard
     destroyer: Destroyer
     renter: Renter
@@ -350,6 +351,7 @@ def _open(choice: Choice) -> Target:
         store=ObjectStore(
             settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
         ),
+        ledger=ledger,
         guard=guard,
         destroyer=destroyer,
         renter=Renter(

@@ -278,3 +278,19 @@ def test_only_what_is_provably_ours_is_ours(rent: Rent, listed: tuple[str | None
 
 def test_the_label_of_a_run_does_not_begin_that_of_another() -> None:
     assert not "rekindle-run12-1".startswith(label_prefix("run1"))
+
+
+def test_a_label_is_in_use_while_another_run_that_rented_it_lives(ledger: Ledger, path: Path) -> None:
+    rent = "import sys; from pathlib import Path; from rekindle.ledger import Ledger\n"
+    rent += "Ledger(Path(sys.argv[1]), 'http://cloud').intend('other', sys.argv[2], 1, 0.3, 30)\n"
+    with python(rent, path, "rekindle-other-1") as dead:
+        assert dead.wait() == 0
+    intend(ledger, label="rekindle-own-1")
+    code = rent + "print('rented', flush=True)\nimport time; time.sleep(600)"
+    with python(code, path, "rekindle-other-2") as living:
+        assert living.stdout
+        assert living.stdout.readline() == "rented\n"
+        labels = ("rekindle-own-1", "rekindle-other-1", "rekindle-other-2", "nobody's")
+        assert [ledger.is_in_use(label) for label in labels] == [False, False, True, False]
+        living.kill()
+    assert not ledger.is_in_use("rekindle-other-2")

@@ -34,6 +34,7 @@ export function showProgress({ panel, kind, phases }, event, titles, facts) {
   const [going, done, failed] = titles;
   const label = (name) => phases.find(([one]) => one === name)?.[1] ?? name;
   panel.dataset.phases = event.phases.length;
+  panel.dataset.instanceId = event.gpu_instance_id ?? event.instance_id;
   panel.dataset.phase = event.phase;
   panel.dataset.over = isOver(event);
   for (const item of panel.querySelectorAll("ol li")) showPhase(item, event);
