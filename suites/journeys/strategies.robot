@@ -8,7 +8,7 @@ Suite Teardown    Compare Strategies And Leave Nothing
 Test Teardown     Publish Report And Leave No Snapshot
 Test Template     Machine Should Survive By
 
-Test Tags         journey    failover    strategy
+Test Tags         journey    failover    strategy    long
 
 
 *** Variables ***

@@ -242,6 +242,7 @@ def test_a_snapshot_in_the_background_ends_as_what_it_is(api: ControlApi) -> Non
     eventually("it is there", lambda: row("in time")["status"] == "success")
 
 
+@pytest.mark.nightly
 def test_long_work_tells_how_far_it_has_come(api: ControlApi) -> None:
     size = 300_000_000
     instance_id = api.rent(files=f"head -c {size} /dev/urandom >big; echo 1 >small")

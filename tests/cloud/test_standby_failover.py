@@ -254,6 +254,7 @@ def test_a_standby_that_never_synced_cannot_serve(run: Run, monkeypatch: pytest.
     run(test)
 
 
+@pytest.mark.nightly
 def test_a_machine_that_dies_while_data_come_back(run: Run) -> None:
     async def test(bench: Bench) -> None:
         standbys = bench.standbys

@@ -75,6 +75,7 @@ def test_the_store_is_back_in_time(stage: Stage, trouble: EmbeddedCloud, tmp_pat
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_the_store_is_not_back_in_time(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
     before = snapshots(stage)
     trouble.stop_part_when("store", Upload(stage).has_begun, back_after=None)

@@ -155,6 +155,7 @@ def test_no_log_holds_a_secret_and_no_secret_file_is_open_to_others(cloud: Cloud
 # ── coming and going ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 def test_down_and_up_again_keeps_addresses_and_credentials(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     before, all_processes = own_cloud.environment, processes(own_cloud)
@@ -278,6 +279,7 @@ def test_machines_come_back_with_the_marketplace(own_cloud: CloudUnderTest) -> N
     assert on_machine(own_cloud, machine, "cat /workspace/file") == "kept\n"
 
 
+@pytest.mark.nightly
 def test_up_ends_an_outage_and_mends_the_bucket(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     assert own_cloud.run("bucket", "read-only").stdout == "The bucket dumontcloud-snapshots is read-only.\n"
@@ -501,6 +503,7 @@ def lessees() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
+@pytest.mark.nightly
 def test_a_cloud_goes_after_its_last_lease(own_cloud: CloudUnderTest, lessees: list[subprocess.Popen[bytes]]) -> None:
     first, last = lessees
     up_impatient(own_cloud, "--lease", str(first.pid))

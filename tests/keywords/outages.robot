@@ -8,6 +8,8 @@ Suite Setup       Share A Busy Machine
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Mend Sandbox
 
+Test Tags         long
+
 
 *** Test Cases ***
 The Store Is Back In Time
