@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,9 +40,19 @@ class World:
         return freed(self.store, "restic", PASSWORD, self.snapshot, self.stored)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("restic"))
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(built: World, tmp_path: Path) -> Iterator[World]:
+    """The same one for every test, and afterwards as it was: making it takes seconds."""
+    bucket = built.restic.bucket
+    shutil.copytree(bucket, tmp_path / "as it was")
+    yield built
+    shutil.rmtree(bucket)
+    shutil.move(tmp_path / "as it was", bucket)
 
 
 def test_what_a_snapshot_needs(world: World) -> None:
