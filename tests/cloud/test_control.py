@@ -274,6 +274,7 @@ def test_long_work_tells_how_far_it_has_come(api: ControlApi) -> None:
     watched("/snapshots", 400, {**query, "source_path": "/nowhere"})
 
 
+@pytest.mark.nightly
 def test_a_restore_reads_each_pack_once(cloud: CloudUnderTest, api: ControlApi, tmp_path: Path) -> None:
     folders = "for d in $(seq 300); do mkdir $d; for f in $(seq 5); do echo $d $f >$d/$f; done; done"
     instance_id = api.rent(files=f"head -c 50000000 /dev/urandom >big; {folders}")

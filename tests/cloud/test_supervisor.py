@@ -218,6 +218,7 @@ def test_many_at_once_start_one(own_cloud: CloudUnderTest) -> None:
     assert own_cloud.run("status").returncode == 0
 
 
+@pytest.mark.nightly
 def test_two_clouds_live_side_by_side(cloud: CloudUnderTest, own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     for name in ("DUMONT_API_URL", "VAST_URL", "B2_ENDPOINT", "VAST_API_KEY", "DUMONT_PASSWORD"):
@@ -354,6 +355,7 @@ def test_the_foreground_says_which_part_died(own_cloud: CloudUnderTest) -> None:
     assert "Traceback" not in out + err
 
 
+@pytest.mark.nightly
 def test_a_killed_supervisor_leaves_nothing_behind(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     before, all_processes = own_cloud.environment, processes(own_cloud)
