@@ -78,6 +78,8 @@ class Bench:
     def _rent(self) -> RentedMachine:
         machine = self.opened.renter.rent(max_price=1.0, disk_gb=50)
         self.opened.machines[machine.id] = machine
+        # Its GPU does nothing all the time, for which the product would put it to sleep.
+        self.opened.dumont.configure_hibernation(machine.id, auto_hibernation_enabled=False)
         return machine
 
     def restic(self, machine: RentedMachine, repository: str, *arguments: str) -> None:
