@@ -105,13 +105,15 @@ class Host:
     async def end_leftovers(self) -> None:
         """Ends what a killed predecessor left, and waits for it: no port is held by it then, no disk is written to.
 
-        That is machines that are dying already, and perhaps a bubblewrap that it had only just started.
+        That is machines that are dying already, and perhaps a bubblewrap that it had only just started. Such a one may
+        part into two while it is looked for, and the second would wait for the first for ever: so it is looked again
+        until there is none.
         """
-        leftovers = [end for pid in self._bubblewraps() if (end := _end_of(pid))]
-        for end in leftovers:
-            end.hasten()
-        for end in leftovers:
-            await end.wait()
+        while leftovers := [end for pid in self._bubblewraps() if (end := _end_of(pid))]:
+            for end in leftovers:
+                end.hasten()
+            for end in leftovers:
+                await end.wait()
 
     async def boot(self, spec: MachineSpec) -> int:
         """Starts a machine and returns its SSH port once that port answers as this very machine.

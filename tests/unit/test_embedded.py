@@ -271,13 +271,13 @@ def test_a_part_is_killed_when_it_is_due(command_line: CommandLine, part: subpro
 
 def test_an_error_ends_the_watch(command_line: CommandLine, part: subprocess.Popen[bytes]) -> None:
     command_line.answers("status", status_with(part))
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     def look() -> bool:
         raise Unknown("nobody answers")
 
     EmbeddedCloud().kill_when("store", look)
-    wait_until("the watch to end", threading.active_count, lambda count: count == before, timeout=10)
+    wait_until("the watch to end", lambda: set(threading.enumerate()) - before, lambda left: not left, timeout=10)
     assert part.poll() is None
 
 
@@ -288,12 +288,12 @@ def test_mending_calls_off_what_was_to_be_killed(
     command_line.answers("status", status_with(part))
     cloud = EmbeddedCloud()
     cloud.up()
-    before = threading.active_count()
+    before = set(threading.enumerate())
     due = threading.Event()
     cloud.kill_when("store", due.is_set)
     cloud.mend()
     due.set()
-    wait_until("the watch to end", threading.active_count, lambda count: count <= before, timeout=10)
+    wait_until("the watch to end", lambda: set(threading.enumerate()) - before, lambda left: not left, timeout=10)
     assert part.poll() is None
 
 
@@ -325,9 +325,9 @@ def test_a_part_is_stopped_when_it_is_due(
     command_line: CommandLine, back_after: float | None, expected: list[str]
 ) -> None:
     looks = iter([False, True])
-    before = threading.active_count()
+    before = set(threading.enumerate())
     EmbeddedCloud().stop_part_when("store", lambda: next(looks), back_after)
-    wait_until("the watch to end", threading.active_count, lambda count: count <= before, timeout=10)
+    wait_until("the watch to end", lambda: set(threading.enumerate()) - before, lambda left: not left, timeout=10)
     assert command_line.calls() == [[verb, "store"] for verb in expected]
 
 
@@ -347,10 +347,10 @@ def test_a_machine_is_taken_away(command_line: CommandLine, control_api: Control
     cloud = EmbeddedCloud()
     cloud.up()
     cloud.preempt(7)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     looks = iter([False, True])
     cloud.preempt_when(8, lambda: next(looks))
-    wait_until("the watch to end", threading.active_count, lambda count: count <= before, timeout=10)
+    wait_until("the watch to end", lambda: set(threading.enumerate()) - before, lambda left: not left, timeout=10)
     assert control_api.asked == [
         ("POST", "/_sandbox/instances/7/preempt", None),
         ("POST", "/_sandbox/instances/8/preempt", None),
