@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rekindle.errors import Misconfigured
+from rekindle.http import is_loopback
 
 # In this order. Debian's `chromium` is a shell script that complains; the program itself lies behind it.
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -71,7 +71,7 @@ def _arguments(page: str, user: int) -> list[str]:
     arguments = []
     if user == 0:  # its own sandbox refuses to work for root
         arguments.append("--no-sandbox")
-    if _is_loopback(urlsplit(page).hostname or ""):
+    if is_loopback(urlsplit(page).hostname or ""):
         # It has nobody to talk to but the page: so it asks no name server, and looks for no network either.
         arguments.append("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")
     return arguments
@@ -83,12 +83,3 @@ def explained(error: Exception) -> Exception:
     if any(sign in text for sign in MISSING):
         return Misconfigured(HOW_TO_INSTALL)
     return error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,16 +8,15 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Unpack
 
-import httpx2
 from pydantic import SecretStr
 
-from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, RekindleError, Unknown
+from rekindle.errors import CapabilityMissing, Mismatch, RekindleError, Unknown
 from rekindle.failover_views import Progression, StandbyView, progression, standby_view
-from rekindle.http import PAUSES, AnswerLost, Json, JsonClient, Refused
+from rekindle.http import AnswerLost, Habits, Json, Refused, ServiceClient
 
 API = "/api/v1"
 
@@ -134,54 +133,33 @@ class Balance:
     email: str
 
 
-class DumontClient:
+class DumontClient(ServiceClient):
     """One user's view of one Dumont Cloud. Logs in by itself before the first call that needs it. Thread-safe.
 
     Args:
         url: the address of the API, without `/api/v1`.
         email: the account.
         password: its password.
-        pauses: seconds between the tries of calls that may be repeated.
-        pause: how to pause.
-        transport: how requests are sent; tests bring their own.
+        habits: as in `rekindle.http.Habits`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        email: str,
-        password: str,
-        *,
-        pauses: Sequence[float] = PAUSES,
-        pause: Callable[[float], None] = time.sleep,
-        transport: httpx2.BaseTransport | None = None,
-    ) -> None:
+    service = "Dumont API"
+    address = "DUMONT_API_URL"
+    asked = "Dumont API"
+    credentials = "DUMONT_EMAIL and DUMONT_PASSWORD"
+
+    def __init__(self, url: str, email: str, password: str, **habits: Unpack[Habits]) -> None:
+        super().__init__(url, **habits)
+        self.credential = f"login of {email}"
         self._email = email
         self._password = SecretStr(password)
+        self._http.hide(self._password)
         self._lock = threading.Lock()
         self._token: SecretStr | None = None
         self._routes: frozenset[tuple[str, str]] | None = None
-        self._http = JsonClient(
-            "Dumont API",
-            url,
-            advice="Is it running? Is DUMONT_API_URL its address?",
-            pauses=pauses,
-            pause=pause,
-            transport=transport,
-        )
-        self._http.hide(self._password)
 
     def __repr__(self) -> str:
         return f"DumontClient({self._http.url!r}, {self._email!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
 
     def health(self) -> dict[str, Any]:
         """What `/health` says; needs no login."""
@@ -197,10 +175,7 @@ class DumontClient:
             answer = self._http.post(f"{API}/auth/login", {"email": self._email, "password": self._password_text()})
         except Refused as refused:
             if refused.status in {400, 401, 403, 422}:
-                raise Misconfigured(
-                    f"Dumont API at {self._http.url} refused the login of {self._email}: {refused.text} "
-                    "Check DUMONT_EMAIL and DUMONT_PASSWORD."
-                ) from None
+                raise self._kept_out(refused) from None
             raise
         answer = _object(answer, "POST /auth/login")
         token = answer.get("token") or answer.get("access_token")

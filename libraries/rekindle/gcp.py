@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Unpack
 
-import httpx2
-from pydantic import SecretStr
-
-from rekindle.errors import Misconfigured, Unknown
-from rekindle.http import PAUSES, JsonClient, Refused
+from rekindle.errors import Unknown
+from rekindle.http import Habits, Refused, ServiceClient
 
 # `dumont-<label of the GPU machine>-<epoch>`: how the product names a standby.
 _NAME = re.compile(r"dumont-(?P<label>.+)-\d+")
@@ -42,50 +37,25 @@ class CpuMachine:
         return found["label"] if found else None
 
 
-class GcpClient:
+class GcpClient(ServiceClient):
     """One project of the CPU cloud. Thread-safe.
 
     Args:
         url: the cloud's address, without `/compute`.
         project: whose machines.
         token: an access token.
-        pauses: seconds between the tries of calls that may be repeated.
-        pause: how to pause.
-        transport: how requests are sent; tests bring their own.
+        habits: as in `rekindle.http.Habits`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        project: str,
-        token: str,
-        *,
-        pauses: Sequence[float] = PAUSES,
-        pause: Callable[[float], None] = time.sleep,
-        transport: httpx2.BaseTransport | None = None,
-    ) -> None:
+    service = "CPU cloud"
+    address = "GCP_URL"
+    asked = "The CPU cloud"
+    credential = "token"
+    credentials = "GCP_ACCESS_TOKEN and GCP_PROJECT"
+
+    def __init__(self, url: str, project: str, token: str, **habits: Unpack[Habits]) -> None:
+        super().__init__(url, token, **habits)
         self._project = f"/compute/v1/projects/{project}"
-        self._http = JsonClient(
-            "CPU cloud",
-            url,
-            advice="Is it running? Is GCP_URL its address?",
-            token=SecretStr(token),
-            pauses=pauses,
-            pause=pause,
-            transport=transport,
-        )
-
-    def __repr__(self) -> str:
-        return f"GcpClient({self._http.url!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
 
     def machine(self, zone: str, name: str) -> CpuMachine | None:
         """The machine, or None when the cloud has none of this name in this zone.
@@ -132,14 +102,6 @@ class GcpClient:
                 return False
             raise self._cannot_tell(f"whether CPU machine {found.name} was deleted", refused) from None
         return True
-
-    def _cannot_tell(self, what: str, refused: Refused) -> Unknown | Misconfigured:
-        if refused.status in {401, 403}:
-            return Misconfigured(
-                f"The CPU cloud at {self._http.url} refused the token: {refused.text} "
-                "Check GCP_ACCESS_TOKEN and GCP_PROJECT."
-            )
-        return Unknown(f"It cannot be told {what}: {refused}")
 
 
 def _machine(row: Any) -> CpuMachine:

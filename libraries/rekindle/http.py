@@ -1,4 +1,6 @@
-"""A small synchronous JSON client: retries what is safe to repeat, and turns every failure into a sentence.
+"""A small synchronous JSON client, and the base of those of each service.
+
+It retries what is safe to repeat, and turns every failure into a sentence:
 
 RekindleError
 ├── Refused             the service answered with an error: `status`, `text`
@@ -18,7 +20,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypedDict, Unpack
 
 import httpx2
 from pydantic import SecretStr
@@ -106,7 +108,7 @@ class JsonClient:
         self._client = httpx2.Client(
             base_url=url.rstrip("/"),
             # A proxy from the environment must not see what is meant for this machine.
-            trust_env=not _is_loopback(httpx2.URL(url).host),
+            trust_env=not is_loopback(httpx2.URL(url).host),
             # Reading the system's certificates takes a tenth of a second, for nothing where there is no TLS.
             verify=httpx2.URL(url).scheme != "http" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE),
@@ -262,6 +264,78 @@ class JsonClient:
         return text if text.endswith((".", "!", "?", "…")) else text + "."
 
 
+class Habits(TypedDict, total=False):
+    """How requests are sent: the arguments of `JsonClient` that tests, and those in a hurry, bring along."""
+
+    pauses: Sequence[float]
+    pause: Callable[[float], None]
+    transport: httpx2.BaseTransport | None
+
+
+class ServiceClient:
+    """One user's view of one service: what the clients of all services have in common.
+
+    A subclass says how messages name it.
+
+    Attributes:
+        service: its name, "Market API".
+        asked: whom one asks there, "The market".
+        address: the variable that holds its address, "VAST_URL".
+        credential: what it lets us in by, "key".
+        credentials: the variables that hold it, "VAST_API_KEY".
+    """
+
+    service: str
+    asked: str
+    address: str
+    credential: str
+    credentials: str
+
+    def __init__(self, url: str, token: str | None = None, **habits: Unpack[Habits]) -> None:
+        """`token` is sent as `Authorization: Bearer`; pauses are in seconds."""
+        self._http = JsonClient(
+            self.service,
+            url,
+            advice=f"Is it running? Is {self.address} its address?",
+            token=SecretStr(token) if token else None,
+            **habits,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._http.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _cannot_tell(self, what: str, refused: Refused) -> Unknown | Misconfigured:
+        """The error for a question that was refused."""
+        if refused.status in {401, 403}:
+            return self._kept_out(refused)
+        return Unknown(f"It cannot be told {what}: {refused}")
+
+    def _kept_out(self, refused: Refused) -> Misconfigured:
+        """The error for a credential that was refused."""
+        return Misconfigured(
+            f"{self.asked} at {self._http.url} refused the {self.credential}: {refused.text} Check {self.credentials}."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or by address, is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _envelope_text(envelope: Json) -> str:
     """Reads what an error answer says, in any of its forms.
 
@@ -309,15 +383,6 @@ def _query(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
         for name, value in params.items()
         if value is not None
     }
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _without_credentials(url: str) -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-import httpx2
-from pydantic import SecretStr
-
-from rekindle.errors import Misconfigured, Unknown
-from rekindle.http import PAUSES, Json, JsonClient, Refused
+from rekindle.errors import Unknown
+from rekindle.http import Json, Refused, ServiceClient
 
 PAGE = 25
 CHARGES_PAGE = 100
@@ -66,47 +63,14 @@ class Volume:
     hourly_usd: float
 
 
-class MarketClient:
-    """One account's view of the market. Thread-safe.
+class MarketClient(ServiceClient):
+    """One account's view of the market: its address without `/api`, and the account's key. Thread-safe."""
 
-    Args:
-        url: the market's address, without `/api`.
-        api_key: the account's key.
-        pauses: seconds between the tries of calls that may be repeated.
-        pause: how to pause.
-        transport: how requests are sent; tests bring their own.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        api_key: str,
-        *,
-        pauses: Sequence[float] = PAUSES,
-        pause: Callable[[float], None] = time.sleep,
-        transport: httpx2.BaseTransport | None = None,
-    ) -> None:
-        self._http = JsonClient(
-            "Market API",
-            url,
-            advice="Is it running? Is VAST_URL its address?",
-            token=SecretStr(api_key),
-            pauses=pauses,
-            pause=pause,
-            transport=transport,
-        )
-
-    def __repr__(self) -> str:
-        return f"MarketClient({self._http.url!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
+    service = "Market API"
+    address = "VAST_URL"
+    asked = "The market"
+    credential = "key"
+    credentials = "VAST_API_KEY"
 
     def instance(self, instance_id: int) -> MarketInstance | None:
         """The contract, or None when the market has none of this id for this account.
@@ -221,7 +185,7 @@ class MarketClient:
             answer = self._http.get("/api/v0/users/current/")
         except Refused as refused:
             if refused.status == 404:
-                raise self._wrong_key(refused) from None
+                raise self._kept_out(refused) from None
             raise self._cannot_tell("what the account holds", refused) from None
         if not isinstance(answer, dict) or not {"credit", "balance"} & answer.keys():
             raise Unknown("It cannot be told what the account holds: the market gives neither credit nor balance.")
@@ -249,14 +213,6 @@ class MarketClient:
                 raise Unknown(f"It cannot be told {what}: the market's pages of GET {path} go in circles.")
             seen.add(token)
         raise Unknown(f"It cannot be told {what}: GET {path} has more than {MOST_PAGES} pages.")
-
-    def _cannot_tell(self, what: str, refused: Refused) -> Unknown | Misconfigured:
-        if refused.status in {401, 403}:
-            return self._wrong_key(refused)
-        return Unknown(f"It cannot be told {what}: {refused}")
-
-    def _wrong_key(self, refused: Refused) -> Misconfigured:
-        return Misconfigured(f"The market at {self._http.url} refused the key: {refused.text} Check VAST_API_KEY.")
 
 
 def _instance(row: dict[str, Any]) -> MarketInstance:

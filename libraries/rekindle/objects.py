@@ -5,7 +5,6 @@ The user's AWS configuration is not looked at: what counts is what is given here
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
+from rekindle.http import is_loopback
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -80,7 +80,7 @@ class ObjectStore:
         from botocore.config import Config  # noqa: PLC0415
 
         host = urlsplit(self.endpoint).hostname or ""
-        loopback = _is_loopback(host)
+        loopback = is_loopback(host)
         # A proxy or a private certificate bundle is for the world outside.
         ignored = _IGNORED_SETTINGS | ({"ca_bundle": (None, None, None, None)} if loopback else {})
         session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=ignored))
@@ -190,13 +190,6 @@ class ObjectStore:
             f"The object store at {self.endpoint} answered {status} {code} at {verb} {self.where(key)}: "
             f"{error.response['Error'].get('Message', 'no reason given')}"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _region(host: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rekindle.objects import ObjectStore, _is_loopback, _region
+from rekindle.http import is_loopback
+from rekindle.objects import ObjectStore, _region
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_the_region_is_taken_from_the_address(host: str, region: str) -> None:
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("192.168.0.1", False), ("s3.amazonaws.com", False)],
 )
 def test_proxies_are_for_the_world_outside(host: str, loopback: bool) -> None:
-    assert _is_loopback(host) == loopback
+    assert is_loopback(host) == loopback
 
 
 def test_credentials_are_not_shown() -> None:
