@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from robot.api import logger
 from robot.api.deco import keyword, library
@@ -83,13 +83,7 @@ class ProvisioningLibrary:
         Raises:
             AssertionError: names the variable and its value.
         """
-        for name, value in _values(names):
-            try:
-                right = 0 < float(value) < math.inf
-            except ValueError:
-                right = False
-            if not right:
-                raise Misconfigured(f"{name} must be a number above zero, such as {name}:0.5; it is {value!r}.")
+        _check(names, lambda value: 0 < float(value) < math.inf, "a number above zero, such as {}:0.5")
 
     @keyword
     def variables_should_be_whole_numbers(self, *names: str) -> None:
@@ -101,9 +95,7 @@ class ProvisioningLibrary:
         Raises:
             AssertionError: names the variable and its value.
         """
-        for name, value in _values(names):
-            if not value.isdecimal() or int(value) == 0:
-                raise Misconfigured(f"{name} must be a whole number above zero, such as {name}:5; it is {value!r}.")
+        _check(names, lambda value: value.isdecimal() and int(value) > 0, "a whole number above zero, such as {}:5")
 
     @keyword
     def variable_should_be_one_of(self, name: str, *choices: str) -> None:
@@ -116,9 +108,7 @@ class ProvisioningLibrary:
         Raises:
             AssertionError: names the variable, its value and the choices.
         """
-        for _, value in _values([name]):
-            if value not in choices:
-                raise Misconfigured(f"{name} must be {' or '.join(choices)}; it is {value!r}.")
+        _check([name], choices.__contains__, " or ".join(choices))
 
     @keyword
     def variables_should_be_times(self, *names: str) -> None:
@@ -130,13 +120,7 @@ class ProvisioningLibrary:
         Raises:
             AssertionError: names the variable and its value.
         """
-        for name, value in _values(names):
-            try:
-                seconds = convert_time(value)
-            except ValueError:
-                seconds = 0.0
-            if not isinstance(seconds, float) or seconds <= 0:
-                raise Misconfigured(f"{name} must be a time above zero, such as {name}:300s; it is {value!r}.")
+        _check(names, lambda value: cast(float, convert_time(value)) > 0, "a time above zero, such as {}:300s")
 
     @keyword
     def close_target(self) -> None:
@@ -278,9 +262,16 @@ class ProvisioningLibrary:
         tell(f"Clean-up: {done}; all {len(opened.machines)} machines of this run are proven gone")
 
 
-def _values(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _check(names: Iterable[str], fits: Callable[[str], bool], needed: str) -> None:
+    """Makes sure that variables have values that fit; `{}` in what is needed stands for the name of one."""
     for name in names:
-        yield name, str(BuiltIn().get_variable_value(f"${name}"))
+        value = str(BuiltIn().get_variable_value(f"${name}"))
+        try:
+            right = fits(value)
+        except ValueError:  # it cannot even be read
+            right = False
+        if not right:
+            raise Misconfigured(f"{name} must be {needed.format(name)}; it is {value!r}.")
 
 
 def tell_proof(machine: RentedMachine, proof: Proof) -> None:
