@@ -2,96 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import httpx2
 import psutil
 import pytest
 
 from tests.cloud_under_test import CloudUnderTest
-from tests.control_api import ControlApi, eventually
+from tests.control_api import eventually
+from tests.failover_api import FILES, LISTING, OVER, PHASES, FailoverApi, check_success
 from tests.nightly import nightly_but
-
-FILES = "mkdir -p a/empty; echo 1 >a/1; ln -s a/1 link; head -c 300000 /dev/urandom >random; chmod 640 random"
-LISTING = 'cd /workspace; find . -printf "%p %y %m %T@ %l\\n" | sort; find . -type f -exec md5sum {} + | sort'
-PHASES = ["detecting", "gpu_lost", "failover_to_cpu", "searching_gpu", "provisioning", "restoring", "complete"]
-OVER = ("complete", "failed")
-
-
-class FailoverApi(ControlApi):
-    """The failover part of the API, and the witnesses of what it says."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        super().__init__(environment)
-        self.environment = environment
-
-    @contextmanager
-    def events(self, **options: str) -> Iterator[Iterator[dict[str, Any]]]:
-        """The server-sent events, as they come."""
-        url = f"{self.root}/api/v1/standby/failover/events"
-        with httpx2.stream(
-            "GET", url, params=options, headers=self.http.headers, timeout=60, trust_env=False
-        ) as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            yield (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
-
-    def protected(self, **rent: str) -> int:
-        """A machine whose standby is in step."""
-        instance_id = self.rent(**rent)
-        assert self.call("POST", f"/standby/provision/{instance_id}")["association"]["state"] in ("ready", "syncing")
-        self.in_step(instance_id)
-        return instance_id
-
-    def in_step(self, instance_id: int) -> None:
-        """Waits until the standby has what the machine has now."""
-        now = time.time()
-        eventually("a sync that began later", lambda: self.standby(instance_id)["lag_seconds"] < time.time() - now)
-
-    def standby(self, instance_id: int) -> dict[str, Any]:
-        return dict(self.call("GET", f"/standby/associations/{instance_id}"))
-
-    def fail_over(self, instance_id: int, **order: Any) -> dict[str, Any]:
-        begun = self.call("POST", f"/standby/{instance_id}/simulate-failover", json=order)
-        return self.ended(begun["failover_id"])
-
-    def ended(self, failover_id: str) -> dict[str, Any]:
-        def over() -> dict[str, Any] | None:
-            event = dict(self.call("GET", f"/standby/failover/status/{failover_id}"))
-            return event if event["phase"] in OVER else None
-
-        return dict(eventually(f"failover {failover_id} is over", over))
-
-    def preempt(self, instance_id: int) -> None:
-        self.admin.post(f"{self.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
-
-    def failovers_of(self, instance_id: int) -> list[dict[str, Any]]:
-        history = self.call("GET", "/standby/failover/report")["history"]
-        return [one for one in history if one["gpu_instance_id"] == instance_id]
-
-    def at_market(self) -> list[dict[str, Any]]:
-        key = self.environment["VAST_API_KEY"]
-        found = httpx2.get(f"{self.market_url}/api/v1/instances/", headers={"Authorization": f"Bearer {key}"})
-        return list(found.raise_for_status().json()["instances"])
-
-    def cpu_machines(self) -> list[str]:
-        url = (
-            f"{self.environment['GCP_URL']}/compute/v1/projects/{self.environment['GCP_PROJECT']}/aggregated/instances"
-        )
-        headers = {"Authorization": f"Bearer {self.environment['GCP_ACCESS_TOKEN']}"}
-        zones = httpx2.get(url, headers=headers).raise_for_status().json()["items"].values()
-        return [machine["name"] for zone in zones for machine in zone.get("instances", [])]
-
-    def kill_standby(self, instance_id: int) -> None:
-        """Deletes its CPU machine behind the product's back."""
-        known = self.standby(instance_id)["cpu_standby"]
-        project = f"{self.environment['GCP_URL']}/compute/v1/projects/{self.environment['GCP_PROJECT']}"
-        headers = {"Authorization": f"Bearer {self.environment['GCP_ACCESS_TOKEN']}"}
-        httpx2.delete(f"{project}/zones/{known['zone']}/instances/{known['name']}", headers=headers).raise_for_status()
-        eventually("the CPU machine is gone", lambda: known["name"] not in self.cpu_machines())
 
 
 @pytest.fixture
@@ -102,26 +23,8 @@ def api(cloud: CloudUnderTest) -> Iterator[FailoverApi]:
     client.admin.delete(f"{client.market_url}/_sandbox/faults")
     client.admin.delete(f"{client.root}/_sandbox/subscriptions")
     client.call("PUT", "/failover/settings/global", json={})
-    clear(client)
+    client.clear()
     client.close()
-
-
-def clear(client: FailoverApi) -> None:
-    for row in client.call("GET", "/instances")["instances"]:
-        client.http.delete(f"/instances/{row['id']}")  # a warm machine goes with the one that it is for
-    assert client.at_market() == []
-    for instance_id in client.call("GET", "/standby/associations")["associations"]:
-        client.call("POST", f"/standby/{instance_id}/disable", json={"force": True})
-    assert client.cpu_machines() == []
-
-
-def check_success(event: dict[str, Any]) -> None:
-    """What must be true of every failover that says it succeeded."""
-    assert event["success"], event
-    assert [one["phase"] for one in event["phases"]] == PHASES
-    assert sum(event["phase_timings_ms"].values()) == pytest.approx(event["total_time_ms"], abs=0.01)
-    assert sum(one["seconds"] for one in event["phases"]) * 1000 == pytest.approx(event["total_time_ms"], abs=0.01)
-    assert event["race"]["losers_gone"]
 
 
 def test_failover_by_hand_brings_another_machine_with_the_same_bytes(api: FailoverApi) -> None:
@@ -188,8 +91,7 @@ def test_who_stops_or_destroys_a_machine_means_it(api: FailoverApi) -> None:
     stopped, destroyed = api.protected(files=FILES), api.protected(files=FILES)
     eventually("heartbeats", lambda: all(api.state(one).get("last_heartbeat") for one in (stopped, destroyed)))
     api.call("POST", f"/instances/{stopped}/pause")
-    key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
-    httpx2.delete(f"{api.market_url}/api/v0/instances/{destroyed}/", headers=key).raise_for_status()
+    api.end_at_market(destroyed)
     eventually("it is stopped", lambda: api.actual_status(stopped) == "exited")
     eventually("its end was noticed", lambda: api.state(destroyed).get("status") == "lost")
     assert api.failovers_of(stopped) == api.failovers_of(destroyed) == []
@@ -253,10 +155,9 @@ def test_a_replacement_that_dies_is_no_success(api: FailoverApi) -> None:
     instance_id = api.protected(files=FILES)
 
     def kill_it() -> None:
-        key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
         for row in api.at_market():
             if api.call("GET", "/standby/failover/active")["failovers"][0]["phase"] == "restoring":
-                httpx2.delete(f"{api.market_url}/api/v0/instances/{row['id']}/", headers=key).raise_for_status()
+                api.end_at_market(row["id"])
 
     with api.at("failover.phase", kill_it):
         event = api.fail_over(instance_id)
@@ -351,7 +252,7 @@ def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     eventually("it runs", lambda: api.actual_status(new_id) == "running")
     assert api.run(new_id, LISTING) == before
     assert len(api.cpu_machines()) == 1
-    clear(api)
+    api.clear()
     api.close()
 
 
@@ -404,11 +305,10 @@ def test_migration_that_cannot_be_leaves_the_machine_at_work(api: FailoverApi) -
     )
 
     def kill_the_new_one() -> None:
-        key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
         if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == "verifying":
             for row in api.at_market():
                 if row["id"] != instance_id:
-                    httpx2.delete(f"{api.market_url}/api/v0/instances/{row['id']}/", headers=key).raise_for_status()
+                    api.end_at_market(row["id"])
 
     with api.at("migration.phase", kill_the_new_one):
         failed = migrated(api, instance_id, gpu_type="RTX 4090", max_price=2)
@@ -446,7 +346,7 @@ def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
     eventually("only the old one is at the market", lambda: [one["id"] for one in api.at_market()] == [instance_id])
     eventually("it runs", lambda: api.actual_status(instance_id) == "running")
     assert api.run(instance_id, LISTING) == before
-    clear(api)
+    api.clear()
     api.close()
 
 
@@ -514,8 +414,7 @@ def test_a_warm_machine_that_is_lost_too(api: FailoverApi) -> None:
     def lose_it_too() -> None:
         warm = api.call("GET", f"/warmpool/status/{instance_id}").get("warm_instance_id")
         if warm is not None and warm in [one["id"] for one in api.at_market()]:
-            key = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
-            httpx2.delete(f"{api.market_url}/api/v0/instances/{warm}/", headers=key).raise_for_status()
+            api.end_at_market(warm)
 
     with api.at("failover.phase", lose_it_too):
         event = api.fail_over(instance_id)
@@ -558,11 +457,6 @@ def test_several_at_once(api: FailoverApi) -> None:
     assert sorted(one["id"] for one in api.at_market()) == sorted(one["new_instance_id"] for one in events)
 
 
-def volumes(api: FailoverApi) -> list[dict[str, Any]]:
-    headers = {"Authorization": f"Bearer {api.environment['VAST_API_KEY']}"}
-    return list(httpx2.get(f"{api.market_url}/api/v0/volumes/", headers=headers).raise_for_status().json()["volumes"])
-
-
 def test_a_regional_volume_survives_its_machine(api: FailoverApi) -> None:
     own_disk = api.rent()
     settings = {"use_global_settings": False, "strategy": "regional_volume"}
@@ -572,7 +466,7 @@ def test_a_regional_volume_survives_its_machine(api: FailoverApi) -> None:
     eventually("machine runs", lambda: api.actual_status(instance_id) == "running")
     api.run(instance_id, f"cd /workspace; {FILES}; echo last >last")
     before = api.run(instance_id, LISTING)
-    (volume,) = volumes(api)
+    (volume,) = api.volumes()
     assert volume["instance_id"] == instance_id
     eventually("heartbeats", lambda: api.state(instance_id).get("last_heartbeat"))
     api.preempt(instance_id)
@@ -581,10 +475,10 @@ def test_a_regional_volume_survives_its_machine(api: FailoverApi) -> None:
     assert (event["data_source"], event["rpo_seconds"]) == ("regional_volume", 0)
     new_id = event["new_instance_id"]
     assert api.run(new_id, LISTING) == before
-    (attached,) = volumes(api)
+    (attached,) = api.volumes()
     assert (attached["id"], attached["instance_id"]) == (volume["id"], new_id)
     market = {one["id"]: one for one in api.at_market()}
     assert market[new_id]["geolocation"].endswith(volume["region"])
     assert market[new_id]["label"] == "anchored"
     api.call("DELETE", f"/instances/{new_id}")
-    assert volumes(api) == []
+    assert api.volumes() == []
