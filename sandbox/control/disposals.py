@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
 
 from pydantic import BaseModel
 
 from sandbox.control.errors import ApiError
 from sandbox.control.market_client import MarketClient
 from sandbox.records import Records
+from sandbox.tasks import Tasks
 
 FIRST_PAUSE = 1.0  # seconds before a machine that would not go is tried again; it doubles
 LONGEST_PAUSE = 30.0
@@ -31,17 +30,15 @@ class Disposals:
     def __init__(self, records: Records, market: MarketClient) -> None:
         self._records = records
         self._market = market
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks("a disposal", expected=ApiError)
 
     async def settle(self) -> None:
         """Goes on with what the last run of this process could not end."""
         for disposal in self._records.all(Disposal):
-            self._spawn(self._until_gone(disposal))
+            self._tasks.begin(self._until_gone(disposal))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     async def end(self, token: str, instance_id: int | None, reason: str) -> None:
         """Destroys what a rent brought, and sees that the market no longer has it.
@@ -53,13 +50,13 @@ class Disposals:
         """
         disposal = Disposal(token=token, instance_id=instance_id, reason=reason)
         self._records.put(token, disposal)
-        await asyncio.shield(self._spawn(self._end_or_persist(disposal)))
+        await self._tasks.finish(self._end_or_persist(disposal))
 
     async def _end_or_persist(self, disposal: Disposal) -> None:
         try:
             await self._end(disposal)
         except ApiError:
-            self._spawn(self._until_gone(disposal))
+            self._tasks.begin(self._until_gone(disposal))
             raise
 
     async def _end(self, disposal: Disposal) -> None:
@@ -80,10 +77,3 @@ class Disposals:
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 return
-
-    def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(job)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # who waits for it hears of it
-        return task

@@ -9,8 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -25,6 +24,7 @@ from sandbox.control.market_client import MarketClient, MarketInstance, OfferGon
 from sandbox.control.offers import Offer, OfferQuery, search, why_none
 from sandbox.control.ssh import Machine
 from sandbox.control.wake import CUT, DEFAULT_IMAGE
+from sandbox.tasks import Tasks, to_the_end
 
 WIDTH = 3  # machines that are rented at once
 MOST_RENTED = 8  # machines that one race rents at most, one after the other and at once
@@ -151,7 +151,7 @@ class Races:
         self.ready_within = ready_within
         self._in_hand: set[int] = set()
         self._extra = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("a race", expected=ApiError)
         self._cut = [race for race in self._records.all(Race) if not race.over]
 
     async def settle(self) -> None:
@@ -167,9 +167,7 @@ class Races:
         self._end(race, "failed", reason)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     def get(self, race_id: str) -> Race | None:
         return self._records.get(Race, race_id)
@@ -183,9 +181,7 @@ class Races:
     def start(self, wish: RaceWish) -> Race:
         """Begins a race for a user's new machine; the rest is in its record."""
         race = self.order()
-        task = asyncio.create_task(self._for_user(race, wish))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._for_user(race, wish))
         return race
 
     async def _for_user(self, race: Race, wish: RaceWish) -> None:
@@ -264,7 +260,7 @@ class Races:
             self._in_hand.add(offer.id)
             try:
                 # To its end, even when another machine wins meanwhile: nobody else would know what was rented.
-                await _to_the_end(self._rent(race, candidate, rent))
+                await to_the_end(self._rent(race, candidate, rent))
             except OfferGone as gone:
                 candidate.gone = True
                 self._become(race, candidate, "failed", gone.message)
@@ -354,14 +350,3 @@ async def _called_off(runners: list[asyncio.Task[Won]]) -> None:
     for runner in runners:
         runner.cancel()
     await asyncio.gather(*runners, return_exceptions=True)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Does work that is awaited even when whoever wants it is cancelled."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with suppress(ApiError):
-            await task
-        raise

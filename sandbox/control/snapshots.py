@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -18,6 +17,7 @@ from sandbox.control.restic import Backup, RepositorySnapshot, Restic, as_text
 from sandbox.control.ssh import Machine
 from sandbox.events import Events
 from sandbox.records import Records
+from sandbox.tasks import Tasks
 
 SHORT = 8  # digits of a snapshot id, as the API shows it
 CUT = "Dumont Cloud was stopped while this snapshot was being taken"
@@ -58,7 +58,7 @@ class Snapshots:
         self._machines = machines
         self._progress_of = progress_of
         self._events = events
-        self._background: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("a snapshot", expected=ApiError)
 
     def settle(self) -> None:
         """Ends truthfully what the last run of this process left unfinished.
@@ -67,7 +67,7 @@ class Snapshots:
         """
         unfinished = [record for record in self._records.all(SnapshotRecord) if record.status == "creating"]
         if unfinished:
-            self._spawn(self._settle(unfinished))
+            self._tasks.begin(self._settle(unfinished))
 
     async def _settle(self, unfinished: list[SnapshotRecord]) -> None:
         try:
@@ -88,9 +88,7 @@ class Snapshots:
                 self._fail(record, CUT)
 
     async def close(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._tasks.close()
 
     def order(self, instance_id: int, source_path: str, name: str | None, tags: list[str]) -> SnapshotRecord:
         """Notes that a snapshot shall be taken; `take` takes it."""
@@ -123,18 +121,7 @@ class Snapshots:
         return backup
 
     def take_in_background(self, record: SnapshotRecord, machine: Machine) -> None:
-        async def take() -> None:
-            try:
-                await self.take(record, machine)
-            except ApiError:
-                return  # the record tells it
-
-        self._spawn(take())
-
-    def _spawn(self, job: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(job)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._tasks.begin(self.take(record, machine))
 
     async def audit(self, snapshot_id: str) -> None:
         """Sees with this server's own eyes that the snapshot is listed and that the repository is sound."""

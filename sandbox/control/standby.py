@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from sandbox.control import sync
 from sandbox.control.association import Association, Brought, StandbyConfig, machine_name
@@ -25,6 +25,7 @@ from sandbox.control.market_client import MarketClient
 from sandbox.control.process import Finished
 from sandbox.control.ssh import Door, Machine, SshError
 from sandbox.records import Records
+from sandbox.tasks import Tasks, to_the_end
 
 AT_ONCE = 4  # copies that run at the same time; each is a few processes, here and on the machines
 LEAST_PAUSE = 0.1  # seconds between two syncs of one machine, when a sync takes longer than the interval
@@ -41,7 +42,6 @@ stat -L -c %.9Y -- "$1"
 _MISSING = 44
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Standbys:
@@ -74,7 +74,7 @@ class Standbys:
         self._entered: dict[str, Machine] = {}  # the GPU machines, by token, for as long as they answer
         self._untouched: dict[str, int] = {}  # how often nothing new was found since the last comparison
         self._work: dict[str, asyncio.Task[None]] = {}  # provisioning, then mirroring
-        self._background: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks("a standby", expected=ApiError)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._configured = asyncio.Event()
         self.config = records.get(StandbyConfig, CONFIG) or StandbyConfig()
@@ -113,7 +113,7 @@ class Standbys:
         for association in self.all():
             if association.token not in self._work:
                 await self._take_up(association)
-        self._spawn(self._delete_strangers())
+        self._tasks.begin(self._delete_strangers())
 
     async def _delete_strangers(self) -> None:
         """Nothing else waits for this: the CPU cloud may be away."""
@@ -136,7 +136,7 @@ class Standbys:
             association.ending = False
             self._save(association)
         if association.removing:
-            self._spawn(self._remove_at_last(association))
+            self._tasks.begin(self._remove_at_last(association))
         elif association.state == "provisioning":
             self._begin(association, self._provision(association))
         elif association.gpu_failed:
@@ -146,10 +146,7 @@ class Standbys:
             self._begin(association, self._mirror(association))
 
     async def close(self) -> None:
-        tasks = [*self._work.values(), *self._background]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._cloud.close()
 
     async def enable(self, gpu_instance_id: int) -> Association:
@@ -189,7 +186,7 @@ class Standbys:
     def enable_when_wanted(self, gpu_instance_id: int) -> None:
         """For a machine that was just rented: gives it a standby in the background when all are to have one."""
         if self.config.enabled:
-            self._spawn(self.enable(gpu_instance_id))
+            self._tasks.begin(self.enable(gpu_instance_id))
 
     async def ready(self, gpu_instance_id: int) -> Association:
         """Waits until a standby is in step for the first time; raises why it is not."""
@@ -224,11 +221,10 @@ class Standbys:
         association.removing = True
         self._save(association)
         try:
-            # A task of its own: a caller that hangs up does not stop it half-way.
-            await asyncio.shield(self._spawn(self._remove(association)))
+            await self._tasks.finish(self._remove(association))
         except ApiError as error:
             self._trouble(association, f"It could not be deleted yet: {error.message}", state="error")
-            self._spawn(self._remove_at_last(association))
+            self._tasks.begin(self._remove_at_last(association))
             raise
 
     @asynccontextmanager
@@ -428,7 +424,7 @@ class Standbys:
     async def _provision(self, association: Association) -> None:
         try:
             await self._machines.wait_ready(association.gpu_instance_id, self._ready_within)
-            cpu = await _to_the_end(self._order(association))
+            cpu = await to_the_end(self._order(association))
             association.machine_id, association.hourly_usd = cpu.id, cpu.hourly_usd
             self._save(association)
             await self.until_it_answers(association)
@@ -615,7 +611,7 @@ class Standbys:
                 await asyncio.sleep(LONGEST_PAUSE)
 
     def _begin(self, association: Association, work: Coroutine[None, None, None]) -> None:
-        task = self._spawn(work)
+        task = self._tasks.begin(work)
         self._work[association.token] = task
 
         def ended(_: asyncio.Task[None]) -> None:
@@ -629,17 +625,6 @@ class Standbys:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-
-    def _spawn(self, job: Coroutine[None, None, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(job)
-        self._background.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ApiError):
-            _log.error("a standby stumbled", exc_info=error)
 
     def _copy(self, association: Association) -> Path:
         return self._copies / association.token
@@ -684,12 +669,3 @@ async def _answers(association: Association) -> bool:
                 writer.close()
     except (OSError, TimeoutError, ValueError):
         return False
-
-
-async def _to_the_end(work: Coroutine[None, None, T]) -> T:
-    """Does work that must not be cut off: when it is called off, it is still awaited."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    finally:
-        await asyncio.wait([task])

@@ -5,12 +5,10 @@ Every such rent is a record before it is made. Whatever goes wrong, the new mach
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -24,6 +22,7 @@ from sandbox.control.offers import OfferQuery, search, why_none
 from sandbox.control.restic import RepositorySnapshot
 from sandbox.control.snapshots import Snapshots
 from sandbox.events import Events
+from sandbox.tasks import Tasks
 
 OFFERS_TRIED = 8
 DEFAULT_IMAGE = "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime"
@@ -31,7 +30,6 @@ DEFAULT_DISK = 100.0  # GB
 CUT = "Dumont Cloud was stopped meanwhile"
 
 ProvisionStatus = Literal["renting", "provisioning", "restoring", "restored", "failed"]
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +89,7 @@ class Wakes:
         self._agents = agents
         self._ready_within = ready_within
         self._in_hand: set[int] = set()
-        self._background: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks("waking", expected=ApiError)
         self._cut = [one for one in self._records.all(Provision) if one.status not in ("restored", "failed")]
         self._cut_wakes = [machine for machine in fleet if machine.status == "waking"]
 
@@ -107,9 +105,7 @@ class Wakes:
             self._asleep_again(self._cut_wakes.pop(), CUT)
 
     async def close(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._tasks.close()
 
     def progress(self, instance_id: int) -> dict[str, object] | None:
         """How far a snapshot has come on a machine that was rented for it."""
@@ -132,8 +128,7 @@ class Wakes:
             raise ApiError(409, f"Instance {old_instance_id} is not hibernated (status: {machine.state})")
         machine.status, machine.error = "waking", None
         self._fleet.save(machine)
-        # A task of its own: a caller that hangs up does not stop it half-way.
-        return await asyncio.shield(self._spawn(self._wake(machine, machine.snapshot_id, wish)))
+        return await self._tasks.finish(self._wake(machine, machine.snapshot_id, wish))
 
     async def _wake(self, machine: TrackedMachine, snapshot_id: str, wish: Wish) -> Woken:
         begun = time.monotonic()
@@ -164,15 +159,8 @@ class Wakes:
         """Rents a machine for a snapshot and returns its id; the snapshot arrives in the background."""
         rent = Rent(image=DEFAULT_IMAGE, disk=DEFAULT_DISK, label=f"restore-{snapshot.short_id}")
         provision, instance_id = await self._rent(snapshot, wish, rent, num_gpus=1, old=None)
-        self._spawn(self._fill(provision, snapshot))
+        self._tasks.begin(self._fill(provision, snapshot))
         return instance_id
-
-    def _spawn(self, job: Coroutine[None, None, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(job)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the records tell what went wrong
-        return task
 
     def _note(self, provision: Provision, status: ProvisionStatus, *, error: str | None = None) -> None:
         provision.status, provision.error = status, error

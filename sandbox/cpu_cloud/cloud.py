@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -23,13 +22,13 @@ from sandbox.marketplace.accounts import InvalidKey, checked_public_key
 from sandbox.marketplace.billing import Bill
 from sandbox.marketplace.profiles import Profile
 from sandbox.records import Records
+from sandbox.tasks import Tasks
 
 STOPPED = "Stopped by its owner; the disk is kept."
 PREEMPTED = "Instance was preempted."
 HEARTBEAT = 1.0  # seconds; the bill is exact to this after a kill -9
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -68,7 +67,7 @@ class CpuCloud:
         self._seed = seed
         self._events = events
         self._owned = {(vm.zone, vm.name): _Owned(vm) for vm in records.all(Vm)}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks("the CPU cloud", expected=Refused)
         self.bill = Bill(records)
 
     async def open(self) -> None:
@@ -85,14 +84,11 @@ class CpuCloud:
                 self._begin_life(owned)
             else:
                 self._become(owned.vm, "TERMINATED", owned.vm.status_message or STOPPED)
-        self._spawn(self._beat())
+        self._tasks.begin(self._beat())
 
     async def close(self) -> None:
         """Stops every machine and the bill. What should run stays intended to run."""
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._host.stop_all()
         self.bill.close_all()
         self.bill.beat()
@@ -159,13 +155,13 @@ class CpuCloud:
         owned = self._get(zone, name)
         owned.vm.intended = "deleted"
         self._become(owned.vm, "STOPPING", "")
-        self._spawn(self._delete(owned))
+        self._tasks.begin(self._delete(owned))
         return owned.vm
 
     async def stop(self, zone: str, name: str, message: str = STOPPED) -> Vm:
         """Halts a machine. Its disk stays, and is paid for."""
         owned = self._get(zone, name)
-        await asyncio.shield(self._spawn(self._stop(owned, message)))
+        await self._tasks.finish(self._stop(owned, message))
         return owned.vm
 
     async def preempt(self, zone: str, name: str) -> None:
@@ -233,7 +229,7 @@ class CpuCloud:
 
     def _begin_life(self, owned: _Owned) -> None:
         self._become(owned.vm, "PROVISIONING", "")
-        owned.life = self._spawn(self._live(owned.vm))
+        owned.life = self._tasks.begin(self._live(owned.vm))
 
     def _become(self, vm: Vm, status: Any, message: str) -> None:
         vm.status, vm.status_message = status, message
@@ -256,17 +252,6 @@ class CpuCloud:
             raise Refused(
                 404, "notFound", f"The resource 'zones/{owned.vm.zone}/instances/{owned.vm.name}' was not found"
             )
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not isinstance(error, Refused):
-            _log.error("the CPU cloud stumbled", exc_info=error)
 
     async def _beat(self) -> None:
         while True:

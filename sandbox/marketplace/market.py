@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -27,8 +26,7 @@ from sandbox.marketplace.profiles import Profile
 from sandbox.marketplace.search import Search
 from sandbox.marketplace.volumes import Volumes, region_of
 from sandbox.records import Records
-
-T = TypeVar("T")
+from sandbox.tasks import Tasks
 
 LEAST_BALANCE = 0.01  # USD without which nothing is rented out
 STOPPED = "Stopped; the disk is kept."
@@ -92,7 +90,7 @@ class Market:
         self._events = events
         self._offers = make_offers(seed)
         self._rented = {instance.id: _Rented(instance) for instance in records.all(Instance)}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks("the market", expected=Refused)
         self.bill = Bill(records)
         self.volumes = Volumes(records, self.bill)
         self.keys = SshKeys(records)
@@ -118,14 +116,11 @@ class Market:
                 self._become(rented.instance, "exited", PREEMPTED)
             else:
                 self._become(rented.instance, "exited", STOPPED)
-        self._spawn(self._beat())
+        self._tasks.begin(self._beat())
 
     async def close(self) -> None:
         """Stops every machine and the bill. What should run stays intended to run."""
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._host.stop_all()
         self.bill.close_all()
         self.bill.beat()
@@ -187,7 +182,7 @@ class Market:
         self._records.put(instance.id, instance)
         rented = self._rented[instance.id] = _Rented(instance)
         self._bill_disk(instance)
-        await self._finish(self._deliver(rented))
+        await self._tasks.finish(self._deliver(rented))
         return instance
 
     def instances(self) -> list[dict[str, Any]]:
@@ -208,7 +203,7 @@ class Market:
         if (user := self._user_of(volume_id)) is not None:
             raise Refused(400, "volume_in_use", f"Volume {volume_id} is used by instance {user}.")
         self.volumes.remove(volume_id)
-        await self._finish(self._host.wipe_volume(volume_id))
+        await self._tasks.finish(self._host.wipe_volume(volume_id))
 
     def _user_of(self, volume_id: int) -> int | None:
         """The machine that uses a volume, stopped or not."""
@@ -242,15 +237,15 @@ class Market:
 
     async def stop(self, instance_id: int) -> None:
         """Halts a machine. Its disk stays, and is paid for."""
-        await self._finish(self._stop(self._get(instance_id)))
+        await self._tasks.finish(self._stop(self._get(instance_id)))
 
     async def start(self, instance_id: int) -> None:
         """Brings a stopped machine up again; one that runs, or has ended by itself, as well."""
-        await self._finish(self._start(self._get(instance_id)))
+        await self._tasks.finish(self._start(self._get(instance_id)))
 
     async def reboot(self, instance_id: int) -> None:
         """Halts a machine and brings it up again, on the same disk."""
-        await self._finish(self._reboot(self._get(instance_id)))
+        await self._tasks.finish(self._reboot(self._get(instance_id)))
 
     async def preempt(self, instance_id: int) -> None:
         """Takes a machine away from its renter: kills it and wipes its disk. The contract stays, stopped.
@@ -258,11 +253,11 @@ class Market:
         As with every stopped machine, its disk is charged until the renter destroys it. It can be started again, as
         another machine: empty, with another host key.
         """
-        await self._finish(self._preempt(self._get(instance_id)))
+        await self._tasks.finish(self._preempt(self._get(instance_id)))
 
     async def destroy(self, instance_id: int) -> None:
         """Kills a machine, wipes its disk and ends its bill. The offer is on the market again."""
-        await self._finish(self._destroy(self._get(instance_id)))
+        await self._tasks.finish(self._destroy(self._get(instance_id)))
 
     # What follows holds the lock of one contract while it works: a destroy waits for a stop that is under way.
 
@@ -364,7 +359,7 @@ class Market:
 
     def _begin_life(self, rented: _Rented) -> None:
         self._become(rented.instance, "created", ORDERED)
-        rented.life = self._spawn(self._live(rented.instance))
+        rented.life = self._tasks.begin(self._live(rented.instance))
 
     def _troubles(self) -> Troubles:
         small_disk = self._faults.machine("small_disk")
@@ -407,21 +402,6 @@ class Market:
     def _check_there(self, rented: _Rented) -> None:
         if rented.instance.id not in self._rented:
             raise Refused(404, "no_such_instance", f"Instance {rented.instance.id} not found.")
-
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Carries work to its end even when the client that asked for it hangs up."""
-        return await asyncio.shield(self._spawn(work))
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not isinstance(error, Refused):
-            _log.error("the market stumbled", exc_info=error)
 
     async def _beat(self) -> None:
         while True:
