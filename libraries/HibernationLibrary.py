@@ -9,7 +9,7 @@ from robot.api.deco import keyword, library
 from console import tell
 from ProvisioningLibrary import tell_rented
 from rekindle import hibernating, report, target
-from rekindle.errors import Mismatch
+from rekindle.errors import CapabilityMissing, Mismatch
 from rekindle.hibernation import Hibernation, Maker, forget, keep, newest
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
@@ -54,6 +54,23 @@ class HibernationLibrary:
             machine.id, auto_hibernation_enabled=True, idle_timeout_seconds=after.total_seconds()
         )
         tell(f"Auto-hibernation: after {after.total_seconds():g} s without work on the GPU")
+
+    @keyword
+    def keep_machine_awake(self, machine: RentedMachine) -> None:
+        """Tells the product not to hibernate this machine, however long its GPU is idle. [Hibernate When Idle] undoes it.
+
+        A test is about what it does with a machine, and most never use its GPU. A target that has no such setting
+        goes by its own default, which is told.
+
+        Args:
+            machine: which one.
+        """
+        try:
+            target.current().dumont.configure_hibernation(machine.id, auto_hibernation_enabled=False)
+        except CapabilityMissing as error:
+            tell(f"Auto-hibernation: as the target has it by default ({error})")
+        else:
+            tell("Auto-hibernation: off")
 
     @keyword
     def wait_until_hibernation_begins(self, machine: RentedMachine, timeout: timedelta) -> None:

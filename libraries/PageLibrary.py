@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from console import tell
 from ProvisioningLibrary import tell_rented
-from rekindle import browsers, report, target
+from rekindle import browsers, cards, report, target
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
+from rekindle.ledger import label_prefix
 from rekindle.market import MarketInstance
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
@@ -37,7 +37,6 @@ _CARDS = """() => [...document.querySelectorAll('[data-testid^="machine-card-"]'
         label: part('open-details').textContent,
         gpu: part('machine-gpu').textContent,
         price: part('machine-price').value,
-        state: part('machine-status').textContent,
     };
 })"""
 _PANEL = """(panel) => ({
@@ -128,29 +127,34 @@ class PageLibrary:
 
     @keyword
     def page_should_list_our_machines(self, timeout: timedelta = SHOWN) -> None:
-        """Compares the cards on the page with the machines that the API lists: id, label, GPU, price.
+        """Compares the cards of this run's machines with what the API lists of them: id, label, GPU, price.
+
+        Each must have one card, and none of ours may be left over. Machines of others come and go, and do not count.
 
         Args:
             timeout: how long the page may take to show what is new.
 
         Raises:
-            AssertionError: a card is missing, or there is one too many, or it says something else than the API.
+            AssertionError: a card is missing, or there is one too many, or it says something else than the API; or the
+                API does not list a machine that is ours.
         """
-        dumont = target.current().dumont
+        opened = target.current()
+        gone = frozenset(id_ for id_, machine in opened.machines.items() if machine.gone)
+        ours = cards.Ours(frozenset(opened.machines) - gone, gone, label_prefix(opened.run_id))
 
-        def look() -> list[str]:
-            return _differences(
-                {row.id: row for row in dumont.instances()}, _browser().evaluate_javascript(None, _CARDS)
-            )
+        def look() -> cards.Compared:
+            rows = opened.dumont.instances()
+            seen = [cards.Card.read(card) for card in _browser().evaluate_javascript(None, _CARDS)]
+            return cards.compare(ours, rows, seen)
 
         waited = wait_until(
             "the page to show the machines that the API lists",
             look,
-            lambda differences: not differences,
+            lambda compared: not compared.wrong,
             timeout=timeout.total_seconds(),
-            describe="; ".join,
+            describe=lambda compared: "; ".join(compared.wrong),
         )
-        report.current().add_check("the cards are what the API lists", THE_PAGE, looks=waited.looks)
+        report.current().add_check("the cards are what the API lists", THE_PAGE, machines=waited.value.machines)
 
     @keyword
     def expect_machine(self, max_price: float, disk_gb: float = PRODUCTS_DISK_GB, minutes: float = 30) -> Expected:
@@ -360,28 +364,6 @@ class _quiet:  # noqa: N801 - reads as a word in a with statement
 
     def __exit__(self, *_: object) -> None:
         BuiltIn().set_log_level(self._level)
-
-
-def _differences(rows: Mapping[int, Any], cards: list[dict[str, Any]]) -> list[str]:
-    shown = {int(card["id"]): card for card in cards}
-    wrong = [f"machine {id_} has no card" for id_ in rows if id_ not in shown]
-    # A machine that sleeps in a snapshot has a card without a price.
-    strangers = [id_ for id_, card in shown.items() if id_ not in rows and card["price"]]
-    wrong += [f"there is a card of machine {id_}, which the API does not list" for id_ in strangers]
-    for id_, card in shown.items():
-        row = rows.get(id_)
-        if row is None:
-            continue
-        told = {"label": row.label or f"Máquina {id_}", "GPU": row.gpu_name}
-        for what, seen in (
-            ("label", card["label"]),
-            ("GPU", card["gpu"].split(" ", 2)[-1] if card["gpu"][:1].isdigit() else card["gpu"]),
-        ):
-            if seen != told[what]:
-                wrong.append(f"machine {id_}: {what} {told[what]!r} is shown as {seen!r}")
-        if abs(float(card["price"] or -1) - row.dph_total) > EXACT:
-            wrong.append(f"machine {id_}: ${row.dph_total}/h is shown as {card['price']!r}")
-    return wrong
 
 
 def _check_choice(

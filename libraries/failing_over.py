@@ -162,7 +162,7 @@ def _ask_market(failover: Failover, new: RentedMachine) -> None:
     ours = {id_ for id_, machine in opened.machines.items() if not machine.gone}
     # A machine that is kept warm for the new one comes with it, and ends with it.
     ours |= {row.id for row in opened.dumont.instances() if row.warm_for == new.id}
-    asked = check_only_one_came(failover, new, opened.market, ours)
+    asked = check_only_one_came(failover, new, opened.market, ours, opened.ledger.is_in_use)
     current.add_check("nothing else came with the new machine", "market", machines=asked)
     rows = check_bill(failover, new, opened.market)
     current.add_check("the new machine is billed at its price", "market", bill_rows=rows)

@@ -372,7 +372,9 @@ def check_another_machine(failover: Failover, new: RentedMachine) -> None:
         )
 
 
-def check_only_one_came(failover: Failover, new: RentedMachine, market: MarketClient, ours: set[int]) -> int:
+def check_only_one_came(
+    failover: Failover, new: RentedMachine, market: MarketClient, ours: set[int], others: Callable[[str], bool]
+) -> int:
     """Of all that was rented since the beginning, only the new machine is left. The losers of the race are gone.
 
     Args:
@@ -380,6 +382,7 @@ def check_only_one_came(failover: Failover, new: RentedMachine, market: MarketCl
         new: the machine that took over.
         market: whose listing counts.
         ours: ids of machines that this run has rented otherwise.
+        others: whether a machine of that label is another run's, which goes on beside this one.
 
     Returns:
         How many machines the market was asked for by their id.
@@ -398,7 +401,7 @@ def check_only_one_came(failover: Failover, new: RentedMachine, market: MarketCl
         for id_, row in rows.items()
         if id_ not in failover.expected.before
         and id_ not in ours | {new.id}
-        and (row.label == new.label or not (row.label or "").startswith(LABEL_MARK))
+        and (row.label == new.label or not ((row.label or "").startswith(LABEL_MARK) or others(row.label or "")))
         and (row.start_date is None or row.start_date >= failover.expected_epoch - 1)
     }
     if left:

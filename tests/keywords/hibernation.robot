@@ -44,6 +44,16 @@ A Machine Does Not Fall Asleep In Time
     ...    Wait Until Hibernation Begins    ${machine}    timeout=1s
     Destroy Machine    ${machine}
 
+A Machine That Is Kept Awake Does Not Fall Asleep
+    ${machine} =    Rent Small Machine
+    Hibernate When Idle    ${machine}    after=2s
+    Keep Machine Awake    ${machine}
+    Machine Should Stay Idle    ${machine}    duration=4s
+    Run Keyword And Expect Error
+    ...    Waited for Dumont Cloud to notice that machine * is idle and hibernate it: not so after *
+    ...    Wait Until Hibernation Begins    ${machine}    timeout=1s
+    Destroy Machine    ${machine}
+
 A Working Machine Is Not Idle
     ${machine} =    Rent Small Machine
     Machine Should Stay Idle    ${machine}    duration=1s

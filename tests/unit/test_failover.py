@@ -182,11 +182,12 @@ class Market:
 
 def came(*rows: MarketInstance, bills: dict[int, list[Charge]] | None = None, ours: set[int] | None = None) -> int:
     market: Any = Market(*rows, bills=bills)
-    return check_only_one_came(followed(Product()), rented(NEW), market, ours or set())
+    return check_only_one_came(followed(Product()), rented(NEW), market, ours or set(), "restore-of-others".__eq__)
 
 
 def test_only_the_new_machine_came() -> None:
     others = [row(20, "somebody", EPOCH - 100), row(21, "rekindle-another-1"), row(22), row(23, None, EPOCH - 100)]
+    others.append(row(24, "restore-of-others"))
     assert came(row(NEW), *others, ours={22}) == 2
 
 
@@ -203,7 +204,7 @@ def test_a_loser_that_is_in_no_listing() -> None:
 
     market: Any = Hiding(row(NEW))
     with pytest.raises(Mismatch, match="Machine 9 lost the race of failover abc, and is still rented"):
-        check_only_one_came(followed(Product()), rented(NEW), market, set())
+        check_only_one_came(followed(Product()), rented(NEW), market, set(), lambda _: False)
 
 
 def test_a_loser_that_is_still_billed() -> None:

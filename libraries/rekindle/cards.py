@@ -1,0 +1,94 @@
+"""The cards of our machines on the product's page, compared with what its API lists. Those of others come and go."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from rekindle.dumont import InstanceView
+
+# The page tells a price as the API does.
+EXACT = 1e-6
+
+_NUMBER_OF_GPUS = re.compile(r"^\d+ \W ")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One card as it is on the page. `price` is in USD an hour, None where the page shows none."""
+
+    id: int
+    label: str
+    gpu: str
+    price: float | None
+
+    @classmethod
+    def read(cls, seen: Mapping[str, Any]) -> Self:
+        """What a browser has found. Where a machine has several GPUs, their number stands before the model."""
+        model = _NUMBER_OF_GPUS.sub("", str(seen["gpu"]))
+        return cls(int(seen["id"]), str(seen["label"]), model, float(seen["price"]) if seen["price"] else None)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What makes a machine ours.
+
+    Attributes:
+        living: ids of machines that we have, and that must be listed.
+        ended: ids of machines that we had.
+        prefix: what every label of this run begins with.
+    """
+
+    living: frozenset[int]
+    ended: frozenset[int]
+    prefix: str
+
+    def has(self, id_: int, label: str | None) -> bool:
+        """Whether a machine or its card is one of them."""
+        return id_ in self.living | self.ended or (label or "").startswith(self.prefix)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How many machines of ours were compared, and what was found to be wrong, in words."""
+
+    machines: int
+    wrong: tuple[str, ...]
+
+
+def compare(ours: Ours, rows: Sequence[InstanceView], cards: Sequence[Card]) -> Compared:
+    """Each machine of ours has one card, which says what the API says; and no card of ours is left over.
+
+    Args:
+        ours: which machines count.
+        rows: what the API lists.
+        cards: all that are on the page.
+    """
+    listed = {row.id: row for row in rows if ours.has(row.id, row.label)}
+    shown = {card.id: card for card in cards if ours.has(card.id, card.label)}
+    wrong = [f"the API does not list machine {id_}, which is ours" for id_ in sorted(ours.living - listed.keys())]
+    wrong += [f"machine {id_} has no card" for id_ in listed if id_ not in shown]
+    many = Counter(card.id for card in cards if card.id in shown)
+    wrong += [f"machine {id_} has {times} cards" for id_, times in many.items() if times > 1]
+    for id_, card in shown.items():
+        if id_ in listed:
+            wrong += _differences(listed[id_], card)
+        # A machine that sleeps in a snapshot has a card without a price.
+        elif card.price is not None:
+            wrong.append(f"there is a card of machine {id_}, which the API does not list")
+    return Compared(len(listed), tuple(wrong))
+
+
+def _differences(row: InstanceView, card: Card) -> list[str]:
+    told = {"label": (row.label or f"Máquina {row.id}", card.label), "GPU": (row.gpu_name, card.gpu)}
+    wrong = [
+        f"machine {row.id}: {what} {expected!r} is shown as {seen!r}"
+        for what, (expected, seen) in told.items()
+        if expected != seen
+    ]
+    if card.price is None or abs(card.price - row.dph_total) > EXACT:
+        wrong.append(f"machine {row.id}: ${row.dph_total}/h is shown as {card.price}")
+    return wrong
