@@ -57,9 +57,9 @@ class HibernationLibrary:
 
     @keyword
     def keep_machine_awake(self, machine: RentedMachine) -> None:
-        """Tells the product not to hibernate this machine, however long its GPU is idle. [Hibernate When Idle] undoes it.
+        """Tells the product not to hibernate this machine, however long its GPU is idle.
 
-        A test is about what it does with a machine, and most never use its GPU. A target that has no such setting
+        Most tests never use the GPU of a machine. [Hibernate When Idle] undoes it. A target that has no such setting
         goes by its own default, which is told.
 
         Args:
