@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from rekindle.timeline import FAILED, GRID, INK
+from rekindle.timeline import FAILED, INK, PAD, WIDTH, opening, time_axis
 
-WIDTH, LABEL, ROW, PAD, RIGHT = 860, 70, 28, 8, 230
+LABEL, ROW, RIGHT = 70, 28, 230
 LEGEND_COLUMN = 110
 # Told apart on a light page and on a dark one, and by people who do not see red and green.
 COLOURS = ("#8c8c8c", "#3b78c4", "#e0a100", "#8a5fb5", "#2f9e8f", "#6aa84f", "#b5653a", "#d17fae")
@@ -37,18 +37,7 @@ def chart(bars: Sequence[Bar]) -> str:
     scale = axis / max(longest, 1e-9)
     bottom = PAD + ROW * len(bars)
     height = bottom + 2 * ROW + PAD
-    parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" '
-            f'aria-label="Cycles and their phases" font-family="system-ui, sans-serif" font-size="13">'
-        )
-    ]
-    for tick in range(5):
-        x = LABEL + axis * tick / 4
-        parts.append(f'<line x1="{x:.1f}" y1="{PAD}" x2="{x:.1f}" y2="{bottom}" stroke="{GRID}"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="{INK}">{longest * tick / 4:.1f} s</text>'
-        )
+    parts = [opening("Cycles and their phases", height), *time_axis(LABEL, axis, bottom, longest)]
     for row, bar in enumerate(bars):
         parts += _row(bar, PAD + row * ROW, scale, colours)
     for at, name in enumerate(names):

@@ -27,18 +27,7 @@ def timeline(steps: Sequence[Step], total: float) -> str:
     height = ROW * (len(outer) + 1) + 2 * PAD
     axis = WIDTH - LABEL - 90
     scale = axis / max(total, 1e-9)
-    parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" '
-            f'aria-label="Timeline of the steps" font-family="system-ui, sans-serif" font-size="13">'
-        )
-    ]
-    for tick in range(5):
-        x = LABEL + axis * tick / 4
-        parts.append(f'<line x1="{x:.1f}" y1="{PAD}" x2="{x:.1f}" y2="{height - ROW}" stroke="{GRID}"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{height - PAD}" text-anchor="middle" fill="{INK}">{total * tick / 4:.1f} s</text>'
-        )
+    parts = [opening("Timeline of the steps", height), *time_axis(LABEL, axis, height - ROW, total)]
     for row, step in enumerate(outer):
         y = PAD + row * ROW
         x = LABEL + step.begun * scale
@@ -48,6 +37,26 @@ def timeline(steps: Sequence[Step], total: float) -> str:
         parts.append(f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{ROW - 8}" rx="3" fill="{colour}"/>')
         parts.append(f'<text x="{x + width + 6:.1f}" y="{y + 17}" fill="{INK}">{step.seconds:.2f} s</text>')
     return "".join(parts) + "</svg>"
+
+
+def opening(what: str, height: int) -> str:
+    """The first tag of an SVG picture of the usual width."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" '
+        f'aria-label="{what}" font-family="system-ui, sans-serif" font-size="13">'
+    )
+
+
+def time_axis(left: int, length: int, bottom: int, total: float) -> list[str]:
+    """Lines from the top of a picture to `bottom`, with the seconds below them: from 0 to `total`."""
+    parts = []
+    for tick in range(5):
+        x = left + length * tick / 4
+        parts.append(f'<line x1="{x:.1f}" y1="{PAD}" x2="{x:.1f}" y2="{bottom}" stroke="{GRID}"/>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="{INK}">{total * tick / 4:.1f} s</text>'
+        )
+    return parts
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
