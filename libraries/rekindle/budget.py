@@ -11,14 +11,28 @@ from rekindle.errors import Misconfigured
 # What a GB of disk costs at most, USD a month, where the offer does not tell: the dear end of the market.
 STORAGE_USD_PER_GB_MONTH = 0.30
 HOURS_PER_MONTH = 730
+# The share of the budget that raises an alarm.
+ALARM_AT = 0.5
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the product may rent beside a machine, on our behalf, and what all of that costs at most, USD."""
+
+    what: str
+    usd: float
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """Money set aside for one machine, USD; given back, but for what was spent, by `Budget.settle`."""
+    """Money set aside for one machine, USD; given back, but for what was spent, by `Budget.settle`.
+
+    `minutes` is how long the machine may live.
+    """
 
     what: str
     usd: float
+    minutes: float = 0.0
 
 
 class Budget:
@@ -36,6 +50,7 @@ class Budget:
         self._lock = threading.Lock()
         self._reserved: list[Reservation] = []
         self._spent = 0.0
+        self._alarmed = False
 
     @property
     def spent_usd(self) -> float:
@@ -53,7 +68,9 @@ class Budget:
         """What may still be reserved."""
         return self.limit_usd - self.spent_usd - self.reserved_usd
 
-    def reserve(self, what: str, price: float, minutes: float, disk_gb: float = 0) -> Reservation:
+    def reserve(
+        self, what: str, price: float, minutes: float, disk_gb: float = 0, beside: Beside | None = None
+    ) -> Reservation:
         """Sets the worst case of a machine aside.
 
         Args:
@@ -61,20 +78,22 @@ class Budget:
             price: USD an hour.
             minutes: how long it may live, at worst.
             disk_gb: its disk, which is paid for beside the machine.
+            beside: what else the product may rent on its account.
 
         Raises:
             Misconfigured: it is more than is left.
         """
-        usd = hourly_at_most(price, disk_gb) * minutes / 60
+        usd = hourly_at_most(price, disk_gb) * minutes / 60 + (beside.usd if beside else 0)
         if not usd >= 0:
             raise Misconfigured(f"{what} for {minutes:g} min cannot be priced: {usd} USD is no amount of money.")
-        reservation = Reservation(what, usd)
+        reservation = Reservation(what, usd, minutes)
         with self._lock:
             left = self.limit_usd - self._spent - sum(other.usd for other in self._reserved)
             if usd > left + 1e-9:  # the sum of many floats
                 disk = f" and {disk_gb:g} GB of disk" if disk_gb else ""
+                more = f" ({dollars(beside.usd)} of it for {beside.what})" if beside else ""
                 raise Misconfigured(
-                    f"Renting {what}{disk} for up to {minutes:g} min reserves {dollars(usd)}, but only "
+                    f"Renting {what}{disk} for up to {minutes:g} min reserves {dollars(usd)}{more}, but only "
                     f"{dollars(max(left, 0), down=True)} of the budget of {dollars(self.limit_usd)} is left. Raise "
                     "BUDGET_USD, lower MAX_PRICE, or allow the machine fewer minutes."
                 )
@@ -90,6 +109,34 @@ class Budget:
                     del self._reserved[index]
                     self._spent += spent_usd
                     return
+
+    def book(self, spent_usd: float) -> None:
+        """Books what was spent without a reservation of its own, such as on those that lost a race."""
+        with self._lock:
+            self._spent += spent_usd
+
+    def alarm(self, growing_usd: float) -> str | None:
+        """Half of the budget is spent: says so once, with the numbers; None before and ever after.
+
+        Args:
+            growing_usd: what the machines that still live have cost so far.
+        """
+        spent = self.spent_usd + growing_usd
+        with self._lock:
+            if self._alarmed or spent < self.limit_usd * ALARM_AT or not spent:
+                return None
+            self._alarmed = True
+        return f"More than half of the budget is spent: {dollars(spent)} of {dollars(self.limit_usd)}."
+
+    def overdrawn(self, growing_usd: float) -> str | None:
+        """More is spent than the budget: says so, with the numbers; None as long as it is kept. Args as for `alarm`."""
+        spent = self.spent_usd + growing_usd
+        if spent <= self.limit_usd + 1e-9:
+            return None
+        return (
+            f"The budget of {dollars(self.limit_usd)} is overdrawn: {dollars(spent)} is spent. Nothing more is rented, "
+            "and no further test is begun; what is rented is destroyed. Raise BUDGET_USD, or choose fewer tests."
+        )
 
 
 def hourly_at_most(price: float, disk_gb: float) -> float:

@@ -7,7 +7,8 @@ a life is an interval, and so is its cost; a bill within it (and one billing sec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,15 +16,19 @@ from rekindle.errors import Mismatch, Unknown
 
 SECONDS_PER_HOUR = 3600
 BILLING_UNIT = 1.0  # seconds; the market bills by the second
+# What is billed by the GB, not by the second: kinds of rows.
+TRAFFIC = frozenset({"upload", "download"})
 
 
 class BillRow(Protocol):
-    """One row of the market's bill. `end` is None while the row still grows."""
+    """One row of the market's bill. `end` is None while the row still grows; `kind` such as `gpu` or `disk`."""
 
     @property
     def end(self) -> float | None: ...
     @property
     def usd(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,19 @@ class Cost:
     def at_least_usd(self) -> float:
         return self.hourly_usd * self.life.at_least / SECONDS_PER_HOUR
 
+    @property
+    def unit_usd(self) -> float:
+        """What one billing unit costs."""
+        return self.hourly_usd / SECONDS_PER_HOUR * BILLING_UNIT
+
+    def difference_usd(self, billed_usd: float) -> float:
+        """By how much a bill is more than the longest life that we measured (or less than the shortest: negative)."""
+        return max(billed_usd - self.usd, 0.0) + min(billed_usd - self.at_least_usd, 0.0)
+
+    def agrees_with(self, billed_usd: float) -> bool:
+        """Whether a bill differs by no more than one billing unit."""
+        return abs(self.difference_usd(billed_usd)) <= self.unit_usd + 1e-9  # bills are rounded
+
 
 @dataclass(frozen=True)
 class Reconciled:
@@ -81,13 +99,23 @@ def reconcile(what: str, cost: Cost, bill: Sequence[BillRow]) -> Reconciled:
         raise Unknown(f"The market shows no bill for {what}, so its cost could not be compared with anything.")
     if any(row.end is None for row in bill):
         raise Unknown(f"The market's bill for {what} still grows; it can be compared when the machine is gone.")
-    billed = sum(row.usd for row in bill)
-    second = cost.hourly_usd / SECONDS_PER_HOUR * BILLING_UNIT
-    if not cost.at_least_usd - second <= billed <= cost.usd + second:
+    billed = of_time(bill)
+    if not cost.agrees_with(billed):
         life = cost.life
         raise Mismatch(
             f"The market bills ${billed:.6f} for {what}, but at ${cost.hourly_usd:.4f}/h the {life.at_least:.1f} to "
             f"{life.at_most:.1f} s that it lived cost ${cost.at_least_usd:.6f} to ${cost.usd:.6f}. One billing second "
-            f"is ${second:.6f}. Compare the bill's rows at the market."
+            f"is ${cost.unit_usd:.6f}. Compare the bill's rows at the market."
         )
-    return Reconciled(cost.usd, billed, second, len(bill))
+    return Reconciled(cost.usd, billed, cost.unit_usd, len(bill))
+
+
+def of_time(bill: Iterable[BillRow]) -> float:
+    """What of a bill was paid for time: the machine and its disk, without the traffic. USD."""
+    return math.fsum(row.usd for row in bill if row.kind not in TRAFFIC)
+
+
+def by_kind(bill: Iterable[BillRow]) -> dict[str, float]:
+    """The sums of a bill, USD, under their kinds."""
+    rows = list(bill)
+    return {kind: math.fsum(row.usd for row in rows if row.kind == kind) for kind in sorted({row.kind for row in rows})}

@@ -18,6 +18,7 @@ SECOND = 0.36 / 3600
 class Row:
     usd: float
     end: float | None = 1.0
+    kind: str = "gpu"
 
 
 COST = Cost(0.36, Life(at_least=100.0, at_most=102.0))
