@@ -16,7 +16,7 @@ from ProvisioningLibrary import tell_rented
 from rekindle import browsers, cards, report, target
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
-from rekindle.ledger import label_prefix
+from rekindle.labels import label_prefix
 from rekindle.market import MarketInstance
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
@@ -169,10 +169,8 @@ class PageLibrary:
             What is expected. Its `label` must be given to the machine.
         """
         renter = target.current().renter
-        label = renter.new_label()
-        return renter.expect(
-            label, what="a machine from the page", max_price=max_price, disk_gb=disk_gb, minutes=minutes
-        )
+        label = renter.new_label(minutes)
+        return renter.expect(label, what="a machine from the page", max_price=max_price, disk_gb=disk_gb)
 
     @keyword
     def expect_restored_machine(self, snapshot_id: str, max_price: float) -> Expected:

@@ -14,7 +14,7 @@ from rekindle.cycle_chart import Bar, chart
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover_views import Progression
-from rekindle.ledger import LABEL_MARK
+from rekindle.labels import LABEL_MARK
 from rekindle.market import MarketClient
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected

@@ -35,7 +35,8 @@ from rekindle.clearing import PATIENCE, Cleared, Clearing, sweep
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
-from rekindle.ledger import Ledger, label_prefix, process_identity
+from rekindle.labels import label_prefix
+from rekindle.ledger import Ledger, process_identity
 from rekindle.market import MarketClient
 from rekindle.settings import Settings
 from rekindle.waiting import wait_until

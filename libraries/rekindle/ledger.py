@@ -22,8 +22,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from rekindle.errors import RekindleError
+from rekindle.labels import LABEL_MARK
 
-LABEL_MARK = "rekindle-"
 PATIENCE = 5.0  # seconds to wait for another process that is writing
 
 _SCHEMA_VERSION = 1
@@ -100,11 +100,6 @@ class Rent:
         product made for us without passing a label on counts only with the very id and still without a label.
         """
         return (label or "") == self.label and (bool(self.label) or instance_id == self.instance_id)
-
-
-def label_prefix(run_id: str) -> str:
-    """What the label of every machine of a run begins with."""
-    return f"{LABEL_MARK}{run_id}-"
 
 
 class Ledger:
@@ -201,6 +196,11 @@ class Ledger:
         owners = {rent.owner for rent in self._select("WHERE label = ?", (label,))}
         return any(owner != own and is_alive(owner) for owner in owners)
 
+    def lives(self, run_id: str) -> bool | None:
+        """Whether a run goes on; None when this ledger has never heard of it."""
+        owners = {rent.owner for rent in self.rents(run_id)}
+        return any(map(is_alive, owners)) if owners else None
+
     def open_rents(self, run_id: str | None = None) -> list[Rent]:
         """The rents of which a machine may be running, oldest first: of one run, or of all."""
         open_ = "WHERE state IN ('intended', 'created')"
@@ -243,26 +243,39 @@ class Ledger:
         return LedgerUnusable(
             f"The ledger of rented machines {self.path} cannot be used: {reason}. Without it nothing is rented, "
             "because a machine could be forgotten. See that the file is readable, its disk has space and no other "
-            "program holds it; if it is damaged, move it away and look at the market for machines whose labels begin "
-            f"with `{LABEL_MARK}`."
+            "program holds it. If it is damaged, move it away and run `robot --include sweep suites`, which goes by "
+            f"the labels (`{LABEL_MARK}…`) of the machines."
         )
 
 
 def process_identity(pid: int) -> str:
-    """Names one process for ever: boot, number and start. A number alone is given again to later processes.
+    """Names one process for ever: boot and process space, number, start. A number alone is given again later.
 
     An ended process has the identity `""`.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # The name of the program, in parentheses, may hold spaces and parentheses itself: count from behind it.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if state in {"Z", "X"} else f"{boot}/{pid}/{fields[18]}"
+    return "" if state in {"Z", "X"} else f"{_boot()}.{_process_space()}/{pid}/{fields[18]}"
 
 
 def is_alive(identity: str) -> bool:
-    """Whether the very process still runs."""
-    pid = identity.split("/")[1] if identity.count("/") == 2 else ""
-    return pid.isdigit() and process_identity(int(pid)) == identity
+    """Whether the very process still runs. One in another container of this computer counts as alive: its number says
+    nothing here."""
+    place, _, process = identity.partition("/")
+    boot, _, space = place.partition(".")
+    pid = process.partition("/")[0]
+    if boot != _boot() or not pid.isdigit():
+        return False
+    return space != _process_space() or process_identity(int(pid)) == identity
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _process_space() -> str:
+    """The number of the process namespace; the same program in a container has another one."""
+    return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ PAGE = 25
 CHARGES_PAGE = 100
 # No account that these suites run on has so many machines or charges: a listing that goes on is going in circles.
 MOST_PAGES = 1000
+# `dumont-<label of the machine>-<token>`: how the product names a volume.
+_VOLUME_NAME = re.compile(r"dumont-(?P<label>.+)-[0-9a-f]+")
 WEEK = 7 * 86400
 DAY = 86400
 
@@ -61,6 +64,12 @@ class Volume:
     name: str
     instance_id: int | None
     hourly_usd: float
+
+    @property
+    def label(self) -> str | None:
+        """The label of the machine that it was made for, out of its name."""
+        found = _VOLUME_NAME.fullmatch(self.name)
+        return found["label"] if found else None
 
 
 class MarketClient(ServiceClient):
@@ -124,6 +133,13 @@ class MarketClient(ServiceClient):
         Raises:
             Unknown: a page could not be read.
         """
+        return self._bill(f"what machine {instance_id} costs", since, instance_id).get(instance_id, [])
+
+    def bill(self, since: float | None = None) -> dict[int, list[Charge]]:
+        """The bill of every machine of the account, by id, all pages. Args and errors as for `charges`."""
+        return self._bill("what the machines of the account cost", since)
+
+    def _bill(self, what: str, since: float | None, only: int | None = None) -> dict[int, list[Charge]]:
         now = time.time()
         query = {
             # A day beyond now on both sides: the market counts in days, and its clock is not ours.
@@ -135,13 +151,17 @@ class MarketClient(ServiceClient):
             "limit": CHARGES_PAGE,
             "format": "table",
         }
-        source = f"instance-{instance_id}"
-        pages = self._pages("/api/v0/charges/", query, "results", f"what machine {instance_id} costs")
-        rows = [row for _, page in pages for row in page if row.get("source") == source]
-        try:
-            return [_charge(row) for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
-            raise Unknown(f"A charge of machine {instance_id} cannot be read: {error!r}.") from None
+        bill: dict[int, list[Charge]] = {}
+        for _, page in self._pages("/api/v0/charges/", query, "results", what):
+            for row in page:
+                kind, _, number = str(row.get("source") or "").partition("-")
+                if kind != "instance" or not number.isdigit() or int(number) != (only or int(number)):
+                    continue
+                try:
+                    bill.setdefault(int(number), []).append(_charge(row))
+                except (KeyError, TypeError, ValueError) as error:
+                    raise Unknown(f"A charge of machine {number} cannot be read: {error!r}.") from None
+        return bill
 
     def destroy(self, instance_id: int) -> bool:
         """Ends the contract. Returns whether there was one.
@@ -162,14 +182,18 @@ class MarketClient(ServiceClient):
         return True
 
     def volumes(self) -> list[Volume]:
-        """Every volume of the account.
+        """Every volume of the account. A market that has no volumes at all has none.
 
         Raises:
-            Unknown: the market could not be asked, or has no volumes at all.
+            Misconfigured: the key is wrong.
+            Unknown: the market could not be asked.
         """
         try:
             answer = self._http.get("/api/v0/volumes/")
         except Refused as refused:
+            if refused.status == 404:
+                self.balance()
+                return []
             raise self._cannot_tell("which volumes exist", refused) from None
         rows = answer.get("volumes") if isinstance(answer, dict) else None
         if not isinstance(rows, list):
@@ -178,6 +202,22 @@ class MarketClient(ServiceClient):
             Volume(int(row["id"]), str(row.get("name") or ""), row.get("instance_id"), float(row.get("dph_total") or 0))
             for row in rows
         ]
+
+    def delete_volume(self, volume_id: int) -> bool:
+        """Deletes a volume with all that is on it. Returns whether there was one.
+
+        Raises:
+            Misconfigured: the key is wrong.
+            Unknown: it is not known whether it was deleted; one that a machine uses is refused.
+        """
+        try:
+            self._http.delete(f"/api/v0/volumes/{volume_id}/")
+        except Refused as refused:
+            if refused.status == 404:
+                self.balance()
+                return False
+            raise self._cannot_tell(f"whether volume {volume_id} was deleted", refused) from None
+        return True
 
     def balance(self) -> float:
         """What the account can still spend, credit included, in USD."""

@@ -8,6 +8,7 @@ looked for by its label instead.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from rekindle.destruction import Destroyer, Listing, Market
 from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.http import RateLimited, Refused
-from rekindle.ledger import Ledger, label_prefix
+from rekindle.labels import Label
+from rekindle.ledger import Ledger
 from rekindle.rented import RentedMachine
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
@@ -200,7 +202,7 @@ class Renter:
         offers = self.offers(max_price=max_price, disk_gb=disk_gb, gpu_name=gpu_name, region=region)
         for offer in offers:
             what = f"offer {offer.id} ({offer.gpu_name}, ${offer.dph_total:.2f}/h)"
-            label = f"{label_prefix(self._run_id)}{next(self._numbers)}"
+            label = self.new_label(minutes)
 
             def make(offer: Offer = offer, label: str = label) -> int:
                 return self._dumont.create_instance(
@@ -231,25 +233,24 @@ class Renter:
         what: str,
         max_price: float,
         disk_gb: float = PRODUCTS_DISK_GB,
-        minutes: float = MINUTES,
         ready_timeout: float = READY_TIMEOUT,
     ) -> RentedMachine:
         """Takes over a machine that the product itself rents for us (wake, restore on a new machine).
 
         Args:
-            label: the label that the product will give it: that of the machine it replaces.
+            label: the label that the product will give it: that of the machine it replaces. It also tells how long
+                the new one may live.
             make: has the product do it; returns the new machine's id.
             what: the machine, as messages name it: "a machine to wake 29070001 on".
             max_price: USD an hour that the product was told not to exceed.
             disk_gb: its disk, at most; it is paid for beside the machine.
-            minutes: as in `rent`.
             ready_timeout: as in `rent`.
 
         Raises:
             Mismatch: the product failed and left a machine rented (it is destroyed then), or rented too dear a one.
             Weather, Misconfigured, AmbiguousCreate: as `rent`; and whatever `make` raises.
         """
-        wish = self._products_wish(label, what, max_price, disk_gb, minutes)
+        wish = self._products_wish(label, what, max_price, disk_gb)
         return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
 
     def expect(
@@ -259,7 +260,6 @@ class Renter:
         what: str,
         max_price: float,
         disk_gb: float = PRODUCTS_DISK_GB,
-        minutes: float = MINUTES,
     ) -> Expected:
         """Makes ready for a machine that the product will rent by itself, some time after this (failover, migration).
 
@@ -268,7 +268,7 @@ class Renter:
 
         Args and errors as for `adopt`.
         """
-        expected = self._intend(self._products_wish(label, what, max_price, disk_gb, minutes))
+        expected = self._intend(self._products_wish(label, what, max_price, disk_gb))
         self._expected[expected.intent] = expected
         return expected
 
@@ -310,23 +310,23 @@ class Renter:
     def intend_standby(self, machine: RentedMachine) -> int:
         """Writes down that a machine is about to get a CPU standby, whose name will hold the machine's label."""
         self._guard.ensure_ready()
-        return self._ledger.intend(self._run_id, machine.label, None, STANDBY_USD, MINUTES)
+        return self._ledger.intend(self._run_id, machine.label, None, STANDBY_USD, _minutes(machine.label))
 
     def standby_gone(self, intent: int, proof: str) -> None:
         """Writes down that a standby is proven gone."""
         self._ledger.destroyed(intent, proof)
 
-    def new_label(self) -> str:
-        """A label of this run, for a machine that is rented by other means (on the page)."""
-        return f"{label_prefix(self._run_id)}{next(self._numbers)}"
+    def new_label(self, minutes: float = MINUTES) -> str:
+        """A label of this run, for a machine that may live that long."""
+        return str(Label(self._run_id, next(self._numbers), math.ceil(minutes)))
 
-    def _products_wish(self, label: str, what: str, max_price: float, disk_gb: float, minutes: float) -> _Wish:
+    def _products_wish(self, label: str, what: str, max_price: float, disk_gb: float) -> _Wish:
         # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
         if not any(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price)):
             raise Weather(
                 f"No GPU offers available under ${max_price:.2f}/h for {what}. Wait some minutes or raise MAX_PRICE."
             )
-        return _Wish(what, label, None, max_price, disk_gb, minutes, gpu_name="")
+        return _Wish(what, label, None, max_price, disk_gb, _minutes(label), gpu_name="")
 
     def offers(
         self, *, max_price: float, disk_gb: float, gpu_name: str | None = None, region: str | None = None
@@ -533,3 +533,9 @@ class Renter:
         if row.dph_total > agreed:
             return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was agreed."
         return None
+
+
+def _minutes(label: str) -> float:
+    """How long a machine may live that the product rents under a label: as long as the label tells everybody."""
+    known = Label.read(label)
+    return known.minutes if known else MINUTES

@@ -34,7 +34,8 @@ class Lease(BaseModel):
 
     @property
     def name(self) -> str:
-        return f"dumont-{self.token}"
+        """It names the machine's label, so that whoever rents can tell whose volume it is."""
+        return "-".join(filter(None, ("dumont", self.label, self.token)))
 
 
 class RegionalVolumes:

@@ -17,7 +17,8 @@ import pytest
 
 from rekindle.clearing import Cleared, Clearing, sweep
 from rekindle.dumont import DumontClient
-from rekindle.ledger import Ledger, State, label_prefix
+from rekindle.labels import label_prefix
+from rekindle.ledger import Ledger, State
 from rekindle.market import MarketClient
 from rekindle.settings import Settings
 from rekindle.waiting import wait_until
@@ -255,7 +256,7 @@ def test_the_next_run_destroys_what_is_left_when_the_guard_was_killed_too(run: D
     run.kill()
     run.dead()
     assert len(run.of_ours()) == 1
-    assert [*run.sweep().destroyed.values()] == [f"{PREFIX}1"]
+    assert [*run.sweep().destroyed.values()] == [f"{PREFIX}1-30m"]
     assert sorted(run.labels()) == strangers
     assert run.sweep() == Cleared()
 

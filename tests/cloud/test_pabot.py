@@ -79,7 +79,7 @@ def test_a_run_that_is_killed_takes_no_other_with_it(stage: Stage, tmp_path: Pat
         killed.stdout.read()
         console, _ = survivor.communicate(timeout=WITHIN)
     assert survivor.returncode == 0, console
-    runs = {label.rsplit("-", 1)[0] for label in labels}
+    runs = {label.rsplit("-", 2)[0] for label in labels}
     assert len(runs) == 2, labels
     wait_until("nothing to be rented", stage.rented, lambda there: not there, timeout=10)
     hold_for("nothing to be rented", stage.rented, lambda there: not there, seconds=1)

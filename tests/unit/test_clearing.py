@@ -14,7 +14,8 @@ from rekindle import clearing
 from rekindle.clearing import CREATE_WINDOW, Cleared, Clearing, sweep
 from rekindle.errors import Unknown
 from rekindle.http import RateLimited
-from rekindle.ledger import Ledger, State, label_prefix
+from rekindle.labels import label_prefix
+from rekindle.ledger import Ledger, State
 from tests.unit.fake_cloud import FIRST_ID, FakeCloud
 
 LABEL = "rekindle-r1-1"

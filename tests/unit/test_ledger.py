@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.labels import Label, label_prefix, new_run_id
 from rekindle.ledger import (
     Ledger,
     LedgerUnusable,
     Rent,
     State,
     is_alive,
-    label_prefix,
     process_identity,
 )
 
@@ -167,8 +167,8 @@ def test_a_corrupt_ledger_is_told_and_left_alone(path: Path) -> None:
     assert str(told.value) == (
         f"The ledger of rented machines {path} cannot be used: file is not a database. Without it nothing is rented, "
         "because a machine could be forgotten. See that the file is readable, its disk has space and no other program "
-        "holds it; if it is damaged, move it away and look at the market for machines whose labels begin with "
-        "`rekindle-`."
+        "holds it. If it is damaged, move it away and run `robot --include sweep suites`, which goes by the labels "
+        "(`rekindle-…`) of the machines."
     )
     assert path.read_bytes().startswith(b"this is not")
 
@@ -232,10 +232,54 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
     with python("import sys; print('up', flush=True); sys.stdin.read()") as process:
         identity = process_identity(process.pid)
         assert is_alive(process_identity(os.getpid()))
-        boot, pid, start = process_identity(os.getpid()).split("/")
-        assert not is_alive(f"{boot}/{pid}/{int(start) - 1}")  # the number was given to another process
-        assert not is_alive(f"another-boot/{pid}/{start}")
+        place, pid, start = process_identity(os.getpid()).split("/")
+        assert not is_alive(f"{place}/{pid}/{int(start) - 1}")  # the number was given to another process
+        boot, space = place.split(".")
+        assert not is_alive(f"another-boot.{space}/{pid}/{start}")  # the computer was switched off since
+        assert is_alive(f"{boot}.{int(space) + 1}/{pid}/{start}")  # in another container: who can tell?
     assert not is_alive(identity)
+
+
+def test_a_run_lives_as_long_as_one_of_its_processes(ledger: Ledger) -> None:
+    assert ledger.lives("r1") is None
+    code = (
+        "import sys; from pathlib import Path; from rekindle.ledger import Ledger\n"
+        "Ledger(Path(sys.argv[1])).intend('r1', 'rekindle-r1-1-30m', 7, 0.32, 30)\n"
+        "import time; print('rented', flush=True); time.sleep(600)"
+    )
+    with python(code, ledger.path) as living:
+        assert living.stdout
+        assert living.stdout.readline() == "rented\n"
+        assert ledger.lives("r1") is True
+        living.kill()
+    assert ledger.lives("r1") is False
+    intend(ledger, "r1")
+    assert ledger.lives("r1") is True
+
+
+def test_labels_tell_whose_a_machine_is_and_for_how_long() -> None:
+    run_id = new_run_id()
+    label = Label(run_id, 12, 30)
+    assert str(label) == f"rekindle-{run_id}-12-30m"
+    assert str(label).startswith(label_prefix(run_id))
+    assert Label.read(str(label)) == label
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "rekindle-mine",
+        "rekindle-0311093015-5f2c9a-3",
+        "rekindle-0311093015-5F2C9A-3-30m",
+        "rekindle-0311093015-5f2c9a-3-30m2",
+        "my rekindle-0311093015-5f2c9a-3-30m",
+        "rekindle-0311093015-5f2c9a-3-30m\n",
+    ],
+)
+def test_only_a_label_that_is_ours_letter_by_letter_is_read(text: str | None) -> None:
+    assert Label.read(text) is None
 
 
 def test_a_zombie_is_dead() -> None:

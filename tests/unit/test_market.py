@@ -236,6 +236,46 @@ def test_a_charge_that_is_not_told_is_not_nothing(change: dict[str, Any]) -> Non
         answering({BILL: {"results": [charge("instance-7", **change)]}}).charges(7)
 
 
+def test_the_bill_of_all_machines() -> None:
+    rows = [charge("instance-8"), charge("instance-7"), charge("instance-8", end=None), charge("volume-9"), charge("")]
+    bill = answering({BILL: {"results": rows}}).bill()
+    assert {number: [row.end for row in charges] for number, charges in bill.items()} == {8: [160.0, None], 7: [160.0]}
+
+
+# Volumes
+
+VOLUMES = "/api/v0/volumes/"
+
+
+def test_volumes_tell_for_whom_they_were_made() -> None:
+    rows = [
+        {"id": 5, "name": "dumont-rekindle-r1-1-30m-0123456789ab", "instance_id": 7, "dph_total": 0.01},
+        {"id": 6, "name": "my photos"},
+    ]
+    volumes = answering({VOLUMES: {"volumes": rows}}).volumes()
+    assert [(volume.id, volume.label) for volume in volumes] == [(5, "rekindle-r1-1-30m"), (6, None)]
+
+
+def test_a_market_without_volumes_has_none_and_a_wrong_key_is_still_told() -> None:
+    assert answering({VOLUMES: (404, {"msg": "not found"}), USER: {"credit": 1}}).volumes() == []
+    with pytest.raises(Misconfigured, match="Check VAST_API_KEY"):
+        answering({VOLUMES: (404, {"msg": "not found"}), USER: (404, {"msg": "no such user"})}).volumes()
+
+
+@pytest.mark.parametrize("answer", [{}, {"volumes": None}, (500, "oops")])
+def test_an_error_is_never_an_empty_list_of_volumes(answer: Any) -> None:
+    with pytest.raises(Unknown, match=r"^UNKNOWN: It cannot be told which volumes exist: "):
+        answering({VOLUMES: answer}).volumes()
+
+
+def test_a_volume_is_deleted() -> None:
+    assert answering({f"{VOLUMES}5/": {"success": True}}).delete_volume(5) is True
+    gone = {f"{VOLUMES}5/": (404, {"msg": "no such volume"}), USER: {"credit": 1}}
+    assert answering(gone).delete_volume(5) is False
+    with pytest.raises(Unknown, match=r"whether volume 5 was deleted: .* is used by instance 7"):
+        answering({f"{VOLUMES}5/": (400, {"msg": "Volume 5 is used by instance 7."})}).delete_volume(5)
+
+
 # Destroying, money
 
 

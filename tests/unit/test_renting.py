@@ -19,7 +19,7 @@ from rekindle.renting import Renter
 from rekindle.ssh import HostKeyChanged
 from tests.unit.fake_cloud import FIRST_ID, PRICE, FakeCloud, FakeMachine, offer
 
-LABEL = "rekindle-r1-1"
+LABEL = "rekindle-r1-1-30m"
 MACHINE = f"machine {FIRST_ID} (RTX A4000, label {LABEL})"
 GONE = "It was destroyed, and was proven gone 1.1 s later."
 
@@ -137,7 +137,7 @@ def test_provisioning_is_timed_from_the_create_call_to_the_first_command(house: 
 
 def test_every_machine_has_a_label_of_its_own(house: House) -> None:
     house.cloud.offers = [offer(1), offer(2)]
-    assert [house.rent().label for _ in range(2)] == ["rekindle-r1-1", "rekindle-r1-2"]
+    assert [house.rent().label for _ in range(2)] == ["rekindle-r1-1-30m", "rekindle-r1-2-30m"]
 
 
 def test_the_cheapest_reliable_offer_is_taken(house: House) -> None:
@@ -219,7 +219,7 @@ def test_an_offer_that_was_sold_meanwhile_gives_way_to_the_next(house: House) ->
 
     house.cloud.offers = [offer(1, 0.1), offer(2, 0.2)]
     house.cloud.dumont.on_create = create
-    assert house.rent().label == "rekindle-r1-2"
+    assert house.rent().label == "rekindle-r1-2-30m"
     assert house.states() == [State.NEVER_CREATED, State.CREATED]
 
 
