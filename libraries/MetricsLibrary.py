@@ -12,6 +12,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from console import headline
 from rekindle import report as reports
+from rekindle.redaction import KNOWN
 from rekindle.report import Report
 from rekindle.timeline import checks_table, machines_table, timeline
 
@@ -95,7 +96,8 @@ class MetricsLibrary:
         report.end()
         built_in = BuiltIn()
         passed = built_in.get_variable_value("$TEST_STATUS", "FAIL") == "PASS"
-        error = None if passed else str(built_in.get_variable_value("$TEST_MESSAGE", ""))
+        # Robot's own copy of the error passes its listeners later, and the console passes none.
+        error = None if passed else KNOWN.redact(str(built_in.get_variable_value("$TEST_MESSAGE", ""))).text
         test = str(built_in.get_variable_value("$TEST_NAME", ""))
         if error is None:
             built_in.set_test_message(report.headline())
@@ -111,7 +113,7 @@ class MetricsLibrary:
         logger.info(machines_table(report.machines.values(), report.now()), html=True)
         logger.info(checks_table(report.checks), html=True)
         logger.info(f'Report: <a href="{path.name}">{path.name}</a>', html=True)
-        logger.console("\n".join([*report.summary(error=error), f"Report: {path.name}"]))
+        logger.console(KNOWN.redact("\n".join([*report.summary(error=error), f"Report: {path.name}"])).text)
         return path
 
 

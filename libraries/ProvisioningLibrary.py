@@ -15,6 +15,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from robot.libraries.DateTime import convert_time
 
 from console import tell
+from redacting import Redacting
 from rekindle import renting, report, target
 from rekindle.destruction import Proof
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
@@ -26,7 +27,7 @@ from rekindle.timeline import table
 GONE_TIMEOUT = timedelta(seconds=30)
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener=Redacting())
 class ProvisioningLibrary:
     """Opens the target, rents machines on it, destroys them, and proves that they are gone.
 

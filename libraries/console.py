@@ -14,6 +14,7 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from rekindle.progress import Done, Look, Meter, watched
+from rekindle.redaction import KNOWN
 from rekindle.report import RULE
 from rekindle.wording import shown
 
@@ -27,7 +28,7 @@ class _Told:
 
 def tell(line: str) -> None:
     """Prints one indented line at once, and keeps it in log.html. What cannot be printed is escaped."""
-    readable = shown(line)
+    readable = shown(KNOWN.redact(line).text)  # what goes to the console passes no listener
     logger.info(readable)
     logger.console(f"{_line_end()}   {readable}")
 

@@ -23,6 +23,8 @@ from rekindle.waiting import Clock, wait_until
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PARTS = {"control": "DUMONT_API_URL", "market": "VAST_URL"}
 WATCH = 60.0  # seconds that a watch waits for its moment
+# What its command line may inherit: no credentials of a live target, which the user may have set as well.
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
 class CloudDown(RekindleError):
@@ -255,6 +257,7 @@ class EmbeddedCloud:
         return subprocess.run(
             [sys.executable, "-m", "sandbox", *arguments],
             cwd=PROJECT_DIR,
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from rekindle.cost import SECONDS_PER_HOUR, Cost
 from rekindle.errors import Unknown
+from rekindle.redaction import KNOWN
 from rekindle.wording import number
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
@@ -233,6 +234,7 @@ class Report:
         """
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.document(passed=passed, error=error), indent=2, ensure_ascii=False)
+        text = KNOWN.redact(text).text
         handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self.test_name}_report_")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:

@@ -93,6 +93,12 @@ class Settings(BaseModel):
         read["ssh_key_path"] = _private_key(given["ssh_key_path"])
         return cls(**read)
 
+    def secrets(self) -> dict[str, str]:
+        """The values that nobody may see, by the names of their variables. The id of a key goes with its key."""
+        given = {name.upper(): getattr(self, name) for name in type(self).model_fields}
+        hidden = {name: value.get_secret_value() for name, value in given.items() if isinstance(value, SecretStr)}
+        return {**hidden, "B2_KEY_ID": self.b2_key_id}
+
     def require(self, *names: str) -> None:
         """Demands optional fields, by field name.
 

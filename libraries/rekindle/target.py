@@ -6,6 +6,7 @@ A process opens one target, and the keyword libraries share it.
 from __future__ import annotations
 
 import atexit
+import os
 import secrets
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from rekindle.guard import Guard
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
+from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
 from rekindle.settings import Settings
@@ -322,8 +324,13 @@ def _open(choice: Choice) -> Target:
     else:
         settings = Settings.from_mapping(choice.environment, also=optional)
     settings.require(*optional)
+    for name, value in settings.secrets().items():
+        KNOWN.learn(name, value)
+    for variables in (os.environ, choice.environment or {}, embedded.environment if embedded else {}):
+        KNOWN.learn_from(variables)
     dumont = DumontClient(settings.dumont_api_url, settings.dumont_email, settings.dumont_password.get_secret_value())
     dumont.login()
+    KNOWN.learn("the Dumont token", dumont.token().get_secret_value())
     market = None
     if "market" not in choice.declined and settings.vast_url and settings.vast_api_key:
         market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value())
