@@ -15,14 +15,6 @@ from tests.cpu_cloud_client import ZONE, CpuCloudApi
 from tests.market_under_test import MarketUnderTest, host_key, ssh, wait_until_none_is_about
 
 
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarketUnderTest]:
-    served = MarketUnderTest(tmp_path_factory.mktemp("market"))
-    served.start()
-    yield served
-    served.close()
-
-
 @pytest.fixture
 def cpus(market: MarketUnderTest) -> Iterator[CpuCloudApi]:
     """Leaves nothing behind."""

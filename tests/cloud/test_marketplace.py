@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,25 +29,16 @@ from tests.market_under_test import (
 )
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarketUnderTest]:
-    market = MarketUnderTest(tmp_path_factory.mktemp("market"))
-    market.start()
-    yield market
-    market.close()
-    wait_until_none_is_about(market.state.machines)
-
-
 @pytest.fixture
-def market(shared: MarketUnderTest) -> Iterator[MarketUnderTest]:
+def market(market: MarketUnderTest) -> Iterator[MarketUnderTest]:
     """A market in which nothing is rented and nothing is wrong, before and after."""
-    yield shared
-    shared.admin.delete("/_sandbox/faults")
-    shared.admin.delete("/_sandbox/subscriptions")
-    shared.admin.put("/_sandbox/account", json={"balance": 1000})
-    while rows := shared.http.get("/api/v1/instances/").json()["instances"]:
+    yield market
+    market.admin.delete("/_sandbox/faults")
+    market.admin.delete("/_sandbox/subscriptions")
+    market.admin.put("/_sandbox/account", json={"balance": 1000})
+    while rows := market.http.get("/api/v1/instances/").json()["instances"]:
         for row in rows:
-            shared.destroy(row["id"])
+            market.destroy(row["id"])
 
 
 @pytest.fixture
@@ -422,17 +413,14 @@ def test_a_machine_is_taken_away_in_the_middle_of_a_boot(market: MarketUnderTest
         assert not (market.state.machines / str(machine)).exists()
 
 
-@pytest.mark.parametrize("event", ["machine.created", "machine.running", "machine.preempted", "machine.destroyed"])
-def test_a_subscriber_takes_a_machine_away(market: MarketUnderTest, event: str) -> None:
-    answers: list[int] = []
+@contextmanager
+def subscribed(market: MarketUnderTest, events: list[str], hear: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Hears of events for as long as the block lasts. The market goes on when the hearer returns."""
 
     class Subscriber(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            heard = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if not answers:
-                answers.append(0)
-                answers[0] = preempt(market, heard["data"]["instance_id"]).status_code
-            with suppress(OSError):  # with the machine's life the market has ended this call
+            hear(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            with suppress(OSError):  # when a machine's life ends, the market ends its call
                 self.send_response(204)
                 self.end_headers()
 
@@ -441,8 +429,25 @@ def test_a_subscriber_takes_a_machine_away(market: MarketUnderTest, event: str) 
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Subscriber) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        subscription = {"event": event, "url": f"http://127.0.0.1:{server.server_port}/"}
-        assert market.admin.post("/_sandbox/subscriptions", json=subscription).is_success
+        for event in events:
+            subscription = {"event": event, "url": f"http://127.0.0.1:{server.server_port}/"}
+            assert market.admin.post("/_sandbox/subscriptions", json=subscription).is_success
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("event", ["machine.created", "machine.running", "machine.preempted", "machine.destroyed"])
+def test_a_subscriber_takes_a_machine_away(market: MarketUnderTest, event: str) -> None:
+    answers: list[int] = []
+
+    def take_away(heard: dict[str, Any]) -> None:
+        if not answers:
+            answers.append(0)
+            answers[0] = preempt(market, heard["data"]["instance_id"]).status_code
+
+    with subscribed(market, [event], take_away):
         machine = market.rent()
         if event == "machine.preempted":
             preempt(market, machine)
@@ -451,7 +456,6 @@ def test_a_subscriber_takes_a_machine_away(market: MarketUnderTest, event: str) 
         else:
             assert "Interrupted" in market.until(machine, "exited")["status_msg"]
         wait_until("the answer", lambda: answers, lambda seen: seen[:1] not in ([], [0]), timeout=PATIENCE)
-        server.shutdown()
     assert answers == [404 if event == "machine.destroyed" else 200]
 
 
@@ -480,21 +484,11 @@ def test_a_subscriber_acts_between_two_steps(market: MarketUnderTest) -> None:
     heard: list[Any] = []
     hold = threading.Event()
 
-    class Subscriber(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            hold.wait(PATIENCE)
-            self.send_response(204)
-            self.end_headers()
+    def hold_up(event: dict[str, Any]) -> None:
+        heard.append(event)
+        hold.wait(PATIENCE)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Subscriber) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        for event in ("machine.created", "machine.running", "machine.destroyed"):
-            subscription = {"event": event, "url": f"http://127.0.0.1:{server.server_port}/"}
-            assert market.admin.post("/_sandbox/subscriptions", json=subscription).is_success
+    with subscribed(market, ["machine.created", "machine.running", "machine.destroyed"], hold_up):
         with ThreadPoolExecutor(1) as buyer:
             rent = buyer.submit(market.rent, label="watched")
             wait_until("the event", lambda: len(heard), bool, timeout=PATIENCE)
@@ -513,7 +507,6 @@ def test_a_subscriber_acts_between_two_steps(market: MarketUnderTest) -> None:
         wait_until("the event", lambda: heard[-1]["event"], "machine.running".__eq__, timeout=PATIENCE)
         market.destroy(machine)
         assert [one["event"] for one in heard] == ["machine.created", "machine.running", "machine.destroyed"]
-        server.shutdown()
 
 
 @pytest.mark.nightly

@@ -96,6 +96,15 @@ def standby(cloud: CloudUnderTest) -> Iterator[Standby]:
     used.close()
 
 
+@pytest.fixture
+def unprotected(standby: Standby) -> Iterator[None]:
+    """A machine that is lost stays lost."""
+    settings = "/failover/settings/global"
+    standby.api.call("PUT", settings, json={"default_strategy": "disabled"})
+    yield
+    standby.api.call("PUT", settings, json={"default_strategy": "cpu_standby"})
+
+
 def test_from_enabled_to_disabled(standby: Standby, cloud: CloudUnderTest) -> None:
     api = standby.api
     instance_id = api.rent(label=f"My model, {'long ' * 20}", files=FILES)
@@ -222,42 +231,36 @@ def test_every_new_machine_gets_one_when_configured(standby: Standby) -> None:
     assert (price["estimated_hourly_usd"], price["estimated_monthly_usd"]) == (0.01, 11.20)
 
 
+@pytest.mark.usefixtures("unprotected")
 def test_a_wiped_machine_does_not_empty_its_standby(standby: Standby) -> None:
     api = standby.api
-    api.call("PUT", "/failover/settings/global", json={"default_strategy": "disabled"})
-    try:
-        instance_id = api.rent(files=FILES)
-        standby.enable(instance_id)
-        before = standby.on_standby(instance_id, LISTING)
-        api.admin.post(f"{api.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
-        assert f"Instance {instance_id}" in standby.trouble(instance_id)
-        api.call("POST", f"/instances/{instance_id}/resume")  # at the same address, empty
-        eventually("it runs", lambda: api.actual_status(instance_id) == "running")
-        eventually("it is noticed", lambda: "host key is not the one" in standby.get(instance_id)["sync_error"])
-        assert standby.on_standby(instance_id, LISTING) == before
-        assert standby.get(instance_id)["lag_seconds"] > 0
-    finally:
-        api.call("PUT", "/failover/settings/global", json={"default_strategy": "cpu_standby"})
+    instance_id = api.rent(files=FILES)
+    standby.enable(instance_id)
+    before = standby.on_standby(instance_id, LISTING)
+    api.admin.post(f"{api.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
+    assert f"Instance {instance_id}" in standby.trouble(instance_id)
+    api.call("POST", f"/instances/{instance_id}/resume")  # at the same address, empty
+    eventually("it runs", lambda: api.actual_status(instance_id) == "running")
+    eventually("it is noticed", lambda: "host key is not the one" in standby.get(instance_id)["sync_error"])
+    assert standby.on_standby(instance_id, LISTING) == before
+    assert standby.get(instance_id)["lag_seconds"] > 0
 
 
+@pytest.mark.usefixtures("unprotected")
 def test_a_machine_that_is_wiped_in_the_middle_of_a_sync(standby: Standby, cloud: CloudUnderTest) -> None:
     """Nothing of the half that has arrived gets onto the standby."""
     api = standby.api
-    api.call("PUT", "/failover/settings/global", json={"default_strategy": "disabled"})
-    try:
-        instance_id = api.rent(files=FILES)
-        standby.enable(instance_id)
-        before = standby.on_standby(instance_id, LISTING)
-        api.call("POST", f"/standby/associations/{instance_id}/stop-sync")
-        api.run(instance_id, "cd /workspace; rm random; for i in 1 2 3; do head -c 200M /dev/urandom >big$i; done")
-        api.call("POST", f"/standby/associations/{instance_id}/start-sync")
-        copies = cloud.state_dir / "control" / "standby"
-        eventually("some of it has arrived", lambda: list(copies.glob("*/.big3.*")))
-        api.admin.post(f"{api.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
-        eventually("it is told", lambda: "Interrupted by the market" in str(standby.get(instance_id)["sync_error"]))
-        assert standby.on_standby(instance_id, LISTING) == before
-    finally:
-        api.call("PUT", "/failover/settings/global", json={"default_strategy": "cpu_standby"})
+    instance_id = api.rent(files=FILES)
+    standby.enable(instance_id)
+    before = standby.on_standby(instance_id, LISTING)
+    api.call("POST", f"/standby/associations/{instance_id}/stop-sync")
+    api.run(instance_id, "cd /workspace; rm random; for i in 1 2 3; do head -c 200M /dev/urandom >big$i; done")
+    api.call("POST", f"/standby/associations/{instance_id}/start-sync")
+    copies = cloud.state_dir / "control" / "standby"
+    eventually("some of it has arrived", lambda: list(copies.glob("*/.big3.*")))
+    api.admin.post(f"{api.market_url}/_sandbox/instances/{instance_id}/preempt").raise_for_status()
+    eventually("it is told", lambda: "Interrupted by the market" in str(standby.get(instance_id)["sync_error"]))
+    assert standby.on_standby(instance_id, LISTING) == before
 
 
 @pytest.mark.nightly

@@ -9,14 +9,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.market_under_test import PATIENCE, MarketUnderTest, ssh, wait_until_none_is_about
+from tests.market_under_test import PATIENCE, MarketUnderTest, ssh
 
 OFFERS = "gpu_name=RTX_4090 num_gpus=1 reliability>0.98 dph<1.0"
 
@@ -62,15 +61,6 @@ class CommandLine:
         error = next(json.loads(line) for line in lines if line.startswith("{"))
         assert error["error"] is True
         return error["status_code"], error["msg"]
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MarketUnderTest]:
-    market = MarketUnderTest(tmp_path_factory.mktemp("market"))
-    market.start()
-    yield market
-    market.close()
-    wait_until_none_is_about(market.state.machines)
 
 
 @pytest.fixture
