@@ -43,7 +43,7 @@ class Run:
     def start(self) -> subprocess.Popen[str]:
         """Starts it in a session of its own, as a terminal does."""
         plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        no_file = ("--variable", f"ENV_FILE:{self.folder / 'no such file'}")
+        no_file = ("--variable", f"ENV_FILE:{os.devnull}")
         return subprocess.Popen(
             [sys.executable, "-m", "robot", "--outputdir", str(self.folder), *no_file, *self.options, "suites"],
             cwd=PROJECT_DIR,

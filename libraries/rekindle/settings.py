@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +53,21 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, env_file: Path | None = None, also: Sequence[str] = ()) -> Settings:
-        """Reads the environment, and for what it lacks the file, when there is one.
+        """Reads the environment, and for what it lacks a file.
 
         Args:
-            env_file: lines of `NAME=value`; it need not exist.
+            env_file: lines of `NAME=value`.
             also: optional fields that are needed this time.
 
         Raises:
             Misconfigured: the file cannot be read, or `from_mapping` does not like what was found.
         """
+        env_file = env_file.expanduser() if env_file else None
         from_file = read_env_file(env_file) if env_file else {}
         from_outside = {name: value for name, value in os.environ.items() if value.strip()}
         settings = cls.from_mapping(from_file | from_outside, also)
-        if not env_file or not from_file or not (mode := env_file.stat().st_mode & 0o777) & 0o077:
-            return settings
-        warning = f"{env_file} holds credentials and can be read by others (mode {mode:o}): chmod 600 {env_file}"
-        return settings.model_copy(update={"warnings": (warning,)})
+        warnings = tuple(_file_warnings(env_file)) if env_file and from_file else ()
+        return settings.model_copy(update={"warnings": warnings})
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str], also: Sequence[str] = ()) -> Settings:
@@ -119,15 +118,19 @@ class Settings(BaseModel):
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Reads `NAME=value` lines (`export` and quotes allowed, nothing is substituted). A missing file is empty.
+    """Reads `NAME=value` lines (`export` and quotes allowed, nothing is substituted).
 
     Raises:
-        Misconfigured: it is not a file, cannot be read, or holds a line that is something else; names the line.
+        Misconfigured: it is not there, is no file, cannot be read, or holds a line that is something else; names the
+            line.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}
+        raise Misconfigured(
+            f"ENV_FILE names {path}, which does not exist. Mend it, or leave it out: then .env in the project is read, "
+            "where there is one."
+        ) from None
     except IsADirectoryError:
         raise Misconfigured(f"{path} is a directory: it must be a file of NAME=value lines, or not be there.") from None
     except UnicodeDecodeError:
@@ -145,6 +148,18 @@ def read_env_file(path: Path) -> dict[str, str]:
         if binding.key and binding.value is not None:
             values[binding.key] = binding.value
     return values
+
+
+def _file_warnings(path: Path) -> Iterator[str]:
+    """Who else may read the credentials in a file, or change them."""
+    status = path.stat()
+    if (mode := status.st_mode & 0o777) & 0o077:
+        yield f"{path} holds credentials and can be read by others (mode {mode:o}): chmod 600 {path}"
+    if status.st_uid not in {os.geteuid(), 0}:
+        yield (
+            f"{path} holds credentials and belongs to another user (number {status.st_uid}), who can read and change "
+            f"them: chown {os.geteuid()} {path}"
+        )
 
 
 def _address(name: str, value: str) -> str:

@@ -60,7 +60,8 @@ class Choice:
         declined: witnesses that the user cannot give.
         state_dir: where the embedded cloud keeps everything, so that several can stand side by side; its own default
             when None. A `temporary` one belongs to this process, and is removed when that ends.
-        env_file: where a live target finds the variables that the environment lacks.
+        env_file: where a live target finds the variables that the environment lacks; when None, `.env` in the project,
+            if there is one.
         environment: the variables of a live target, instead of those of the environment and the file.
     """
 
@@ -68,7 +69,7 @@ class Choice:
     budget_usd: float | None
     declined: frozenset[Witness] = frozenset()
     state_dir: StateDir | None = None
-    env_file: Path = ENV_FILE
+    env_file: Path | None = None
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
@@ -206,14 +207,14 @@ def open_target(
     Machines that earlier, dead runs have left on it are destroyed first.
 
     Args:
-        kind, budget_usd, declined, state_dir, env_file, environment: as in `Choice`; the file is `.env` when None.
+        kind, budget_usd, declined, state_dir, env_file, environment: as in `Choice`.
 
     Raises:
         Misconfigured: a credential or the budget is missing or wrong, the API cannot be reached or entered, or another
             target is open.
         CloudDown: the embedded cloud does not start.
     """
-    choice = Choice(kind, budget_usd, frozenset(declined), state_dir, env_file or ENV_FILE, environment)
+    choice = Choice(kind, budget_usd, frozenset(declined), state_dir, env_file, environment)
     if _Opened.target is None:
         _Opened.target = _open(choice)
     elif _Opened.target.choice != choice:
@@ -320,7 +321,8 @@ def _open(choice: Choice) -> Target:
             f"STATE_DIR ({choice.state_dir}) is a directory of the embedded cloud: it goes with TARGET:sandbox only."
         )
     elif choice.environment is None:
-        settings = Settings.from_environment(choice.env_file, also=optional)
+        env_file = choice.env_file or (ENV_FILE if ENV_FILE.exists() else None)
+        settings = Settings.from_environment(env_file, also=optional)
     else:
         settings = Settings.from_mapping(choice.environment, also=optional)
     settings.require(*optional)

@@ -153,16 +153,45 @@ def test_the_environment_goes_before_the_file(
     assert settings.warnings == ()
 
 
-def test_a_file_is_not_needed(full: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_not_needed(full: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in full.items():
         monkeypatch.setenv(name, value)
-    assert Settings.from_environment(tmp_path / ".env") == Settings.from_environment(None)
+    assert Settings.from_environment(None) == Settings.from_mapping(full)
+
+
+def test_a_file_that_is_named_must_be_there(
+    full: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in full.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured) as error:
+        Settings.from_environment(tmp_path / "my.env")
+    assert str(error.value) == (
+        f"ENV_FILE names {tmp_path}/my.env, which does not exist. Mend it, or leave it out: then .env in the project "
+        "is read, where there is one."
+    )
 
 
 def test_a_file_that_others_can_read_is_warned_of(full: dict[str, str], tmp_path: Path) -> None:
     file = write(tmp_path / ".env", full, 0o644)
     assert Settings.from_environment(file).warnings == (
         f"{file} holds credentials and can be read by others (mode 644): chmod 600 {file}",
+    )
+
+
+def test_a_file_of_another_user_is_warned_of(
+    full: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / ".env", full)
+    me = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    if me == 0:  # who can read and change everything anyway
+        assert Settings.from_environment(file).warnings == ()
+        os.chown(file, 7, -1)
+    (warning,) = Settings.from_environment(file).warnings
+    assert warning == (
+        f"{file} holds credentials and belongs to another user (number {me or 7}), who can read and change them: "
+        f"chown {me + 1} {file}"
     )
 
 
