@@ -8,17 +8,21 @@ from typing import Any, Unpack
 
 from rekindle.errors import Unknown
 from rekindle.http import Habits, Refused, ServiceClient
+from rekindle.market import Charge, read_charge
 
 # `dumont-<label of the GPU machine>-<epoch>`: how the product names a standby.
 _NAME = re.compile(r"dumont-(?P<label>.+)-\d+")
 MOST_PAGES = 1000
+# Standard persistent disks, by the CPU cloud's price list.
+DISK_USD_PER_GB_MONTH = 0.04
+HOURS_PER_MONTH = 30 * 24
 
 
 @dataclass(frozen=True)
 class CpuMachine:
     """A machine as the CPU cloud has it: `status` such as RUNNING; address and port are None while it has none.
 
-    `hourly_usd` is None where the cloud does not tell it.
+    `hourly_usd` is the price without the disk, None where the cloud does not tell it; `disk_gb` its disks together.
     """
 
     id: int
@@ -29,6 +33,13 @@ class CpuMachine:
     ip: str | None
     ssh_port: int | None
     hourly_usd: float | None
+    disk_gb: float = 0.0
+
+    @property
+    def hourly_with_disk_usd(self) -> float | None:
+        """What it costs, USD an hour."""
+        disk = self.disk_gb * DISK_USD_PER_GB_MONTH / HOURS_PER_MONTH
+        return None if self.hourly_usd is None else self.hourly_usd + disk
 
     @property
     def label(self) -> str | None:
@@ -56,6 +67,7 @@ class GcpClient(ServiceClient):
     def __init__(self, url: str, project: str, token: str, **habits: Unpack[Habits]) -> None:
         super().__init__(url, token, **habits)
         self._project = f"/compute/v1/projects/{project}"
+        self._bill = f"/billing/v1/projects/{project}/charges"
 
     def machine(self, zone: str, name: str) -> CpuMachine | None:
         """The machine, or None when the cloud has none of this name in this zone.
@@ -103,6 +115,25 @@ class GcpClient(ServiceClient):
             raise self._cannot_tell(f"whether CPU machine {found.name} was deleted", refused) from None
         return True
 
+    def statement(self) -> list[Charge] | None:
+        """The bill of everything in the project; None where the cloud shows none (Google's comes a day later).
+
+        Raises:
+            Misconfigured: the token is wrong.
+            Unknown: it could not be asked, or not be read.
+        """
+        what = "what the project at the CPU cloud is charged for"
+        try:
+            answer = self._http.get(self._bill)
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise self._cannot_tell(what, refused) from None
+        rows = answer.get("charges") if isinstance(answer, dict) else None
+        if not isinstance(rows, list):
+            raise Unknown(f"It cannot be told {what}: the CPU cloud's answer has no list `charges`.")
+        return [read_charge(row) for row in rows]
+
 
 def _machine(row: Any) -> CpuMachine:
     try:
@@ -120,6 +151,7 @@ def _machine(row: Any) -> CpuMachine:
             # Only a cloud whose machines share one address has ports of its own.
             ssh_port=(int(row["sshPort"]) if row.get("sshPort") else 22) if address else None,
             hourly_usd=None if price is None else float(price),
+            disk_gb=sum(float(disk.get("diskSizeGb") or 0) for disk in row.get("disks") or ()),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unknown(f"A machine of the CPU cloud cannot be read: {error!r}.") from None

@@ -45,7 +45,8 @@ class Charge:
     """One line of the bill.
 
     `start` and `end` in epoch seconds (`end` is None while it grows), `seconds` billed, `usd` so far, `rate` in USD an
-    hour, `kind` such as `gpu` or `disk`.
+    hour, `kind` such as `gpu` or `disk`; traffic (`upload`, `download`) is billed by the GB, and that is what `seconds`
+    and `rate` count there. `source` is what is paid for, `instance-29070001` or `volume-5000001`.
     """
 
     start: float
@@ -54,6 +55,14 @@ class Charge:
     usd: float
     rate: float
     kind: str
+    source: str = ""
+    description: str = ""
+
+    @property
+    def machine_id(self) -> int | None:
+        """The machine that is paid for; None when it is something else."""
+        what, _, number = self.source.partition("-")
+        return int(number) if what == "instance" and number.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -133,35 +142,34 @@ class MarketClient(ServiceClient):
         Raises:
             Unknown: a page could not be read.
         """
-        return self._bill(f"what machine {instance_id} costs", since, instance_id).get(instance_id, [])
+        return self._bill(f"what machine {instance_id} costs", since, f"instance-{instance_id}")
 
     def bill(self, since: float | None = None) -> dict[int, list[Charge]]:
         """The bill of every machine of the account, by id, all pages. Args and errors as for `charges`."""
-        return self._bill("what the machines of the account cost", since)
+        bill: dict[int, list[Charge]] = {}
+        for charge in self.statement(since):
+            if charge.machine_id is not None:
+                bill.setdefault(charge.machine_id, []).append(charge)
+        return bill
 
-    def _bill(self, what: str, since: float | None, only: int | None = None) -> dict[int, list[Charge]]:
+    def statement(self, since: float | None = None) -> list[Charge]:
+        """The bill of everything in the account, volumes too, all pages. Args and errors as for `charges`."""
+        return self._bill("what the account is charged for", since)
+
+    def _bill(self, what: str, since: float | None, only: str | None = None) -> list[Charge]:
         now = time.time()
         query = {
             # A day beyond now on both sides: the market counts in days, and its clock is not ours.
             "select_filters": {
                 "day": {"gte": int(now - WEEK if since is None else since - DAY), "lte": int(now + DAY)},
-                "type": {"in": ["instance"]},
+                "type": {"in": ["instance"] if only else ["instance", "volume"]},
             },
             "latest_first": False,
             "limit": CHARGES_PAGE,
             "format": "table",
         }
-        bill: dict[int, list[Charge]] = {}
-        for _, page in self._pages("/api/v0/charges/", query, "results", what):
-            for row in page:
-                kind, _, number = str(row.get("source") or "").partition("-")
-                if kind != "instance" or not number.isdigit() or int(number) != (only or int(number)):
-                    continue
-                try:
-                    bill.setdefault(int(number), []).append(_charge(row))
-                except (KeyError, TypeError, ValueError) as error:
-                    raise Unknown(f"A charge of machine {number} cannot be read: {error!r}.") from None
-        return bill
+        pages = self._pages("/api/v0/charges/", query, "results", what)
+        return [read_charge(row) for _, page in pages for row in page if only in {None, row.get("source")}]
 
     def destroy(self, instance_id: int) -> bool:
         """Ends the contract. Returns whether there was one.
@@ -275,12 +283,23 @@ def _instance(row: dict[str, Any]) -> MarketInstance:
     )
 
 
-def _charge(row: dict[str, Any]) -> Charge:
-    return Charge(
-        start=float(row["start"]),
-        end=None if row.get("end") is None else float(row["end"]),
-        seconds=float(row["quantity"]),
-        usd=float(row["amount"]),
-        rate=float(row["rate"]),
-        kind=str(row.get("type") or ""),
-    )
+def read_charge(row: dict[str, Any]) -> Charge:
+    """A line of a bill out of its JSON.
+
+    Raises:
+        Unknown: it cannot be read.
+    """
+    try:
+        return Charge(
+            start=float(row["start"]),
+            end=None if row.get("end") is None else float(row["end"]),
+            seconds=float(row["quantity"]),
+            usd=float(row["amount"]),
+            rate=float(row["rate"]),
+            kind=str(row.get("type") or ""),
+            source=str(row.get("source") or ""),
+            description=str(row.get("description") or ""),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        of = str(row.get("source")).replace("instance-", "machine ").replace("volume-", "volume ")
+        raise Unknown(f"A charge of {of} cannot be read: {error!r}.") from None

@@ -215,8 +215,8 @@ def test_the_bill_of_one_machine_from_all_pages() -> None:
     rows = [charge("instance-8")] * 100 + [charge("instance-7"), charge("instance-7", type="disk", end=None)]
     handle, queries = paged(rows, 100, "results", count=100, total=102)
     assert market(handle).charges(7, since=1_000_000) == [
-        Charge(start=100.0, end=160.0, seconds=60.0, usd=0.01, rate=0.6, kind="gpu"),
-        Charge(start=100.0, end=None, seconds=60.0, usd=0.01, rate=0.6, kind="disk"),
+        Charge(start=100.0, end=160.0, seconds=60.0, usd=0.01, rate=0.6, kind="gpu", source="instance-7"),
+        Charge(start=100.0, end=None, seconds=60.0, usd=0.01, rate=0.6, kind="disk", source="instance-7"),
     ]
     assert len(queries) == 2
     filters = json.loads(queries[0]["select_filters"])
