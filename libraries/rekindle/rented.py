@@ -11,6 +11,18 @@ from rekindle.errors import Unknown
 from rekindle.ssh import Machine
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the product rents on a machine's account for as long as it lives: a warm machine, a volume.
+
+    `since` is monotonic; until it is gone it is held to cost `hourly_usd`.
+    """
+
+    reservation: Reservation
+    hourly_usd: float
+    since: float
+
+
 @dataclass
 class RentedMachine:
     """One rented machine, from the create call on. Times are monotonic seconds.
@@ -24,6 +36,7 @@ class RentedMachine:
         intent: its row in the ledger.
         reservation: the money set aside for it.
         provision_seconds: from the create call until a command could run on it over SSH; 0 before that.
+        beside: what is paid for on its account beside it.
     """
 
     id: int
@@ -36,6 +49,7 @@ class RentedMachine:
     provision_seconds: float = 0.0
     ssh: Machine | None = None
     gone: bool = False
+    beside: list[Held] = field(default_factory=list)
     _seen_alive_at: float = field(default=0.0, repr=False)
     _interrupted: bool = field(default=False, repr=False)
 

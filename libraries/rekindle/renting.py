@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rekindle.budget import Budget, Reservation, hourly_at_most
+from rekindle.budget import Beside, Budget, Reservation, hourly_at_most
 from rekindle.destruction import Destroyer, Listing, Market
 from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.http import RateLimited, Refused
 from rekindle.labels import Label
 from rekindle.ledger import Ledger
-from rekindle.rented import RentedMachine
+from rekindle.rented import Held, RentedMachine
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
 
@@ -36,6 +36,14 @@ MIN_RELIABILITY = 0.95
 PRODUCTS_DISK_GB = 100.0
 # What a CPU standby costs at most, USD an hour, its disk included.
 STANDBY_USD = 0.15
+# How many offers the product rents at once, at most, to keep the machine that answers first; and how long the others
+# may live until it gives them back: two rounds of 90 s.
+RACE = 15
+RACE_MINUTES = 3.0
+# How many times the price of its machine a warm one may cost: the product's own limit.
+WARM_DEARER = 1.5
+# With this strategy the workspace lies on a volume, which is paid for beside the machine.
+VOLUME_STRATEGY = "regional_volume"
 # From these no machine becomes ready any more.
 TERMINAL = frozenset({"exited", "error", "offline", "stopped", "paused"})
 
@@ -75,6 +83,7 @@ class _Wish:
     disk_gb: float
     minutes: float
     gpu_name: str
+    race: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +104,16 @@ class Expected:
         """What it will be known by."""
         return self.wish.label
 
+    @property
+    def hourly_usd(self) -> float:
+        """What it costs at most, USD an hour, disk included."""
+        return hourly_at_most(self.wish.price, self.wish.disk_gb)
+
     def rented(self, instance_id: int) -> RentedMachine:
         """The machine that came of it."""
         wish = self.wish
-        agreed = hourly_at_most(wish.price, wish.disk_gb)
         return RentedMachine(
-            instance_id, wish.label, wish.gpu_name, agreed, self.asked_at, self.intent, self.reservation
+            instance_id, wish.label, wish.gpu_name, self.hourly_usd, self.asked_at, self.intent, self.reservation
         )
 
 
@@ -169,6 +182,7 @@ class Renter:
         self._clock = clock or Clock()
         self._numbers = itertools.count(1)
         self._expected: dict[int, Expected] = {}
+        self._for_standbys: dict[int, Reservation] = {}
 
     def rent(
         self,
@@ -200,6 +214,27 @@ class Renter:
             AmbiguousCreate: the answer was lost and no machine is to be found. Nothing is rented twice.
         """
         offers = self.offers(max_price=max_price, disk_gb=disk_gb, gpu_name=gpu_name, region=region)
+        volume: list[Held] = []
+        if failover_strategy == VOLUME_STRATEGY:
+            volume.append(self._hold(f"a volume of {disk_gb:g} GB", 0, minutes, disk_gb))
+        try:
+            rented = self._rent_one_of(offers, max_price, disk_gb, minutes, create_timeout, failover_strategy)
+        except BaseException:
+            for held in volume:
+                self._budget.settle(held.reservation, 0)
+            raise
+        rented.beside += volume
+        return self._until_ready(rented, ready_timeout)
+
+    def _rent_one_of(
+        self,
+        offers: Sequence[Offer],
+        max_price: float,
+        disk_gb: float,
+        minutes: float,
+        create_timeout: float,
+        failover_strategy: str | None,
+    ) -> RentedMachine:
         for offer in offers:
             what = f"offer {offer.id} ({offer.gpu_name}, ${offer.dph_total:.2f}/h)"
             label = self.new_label(minutes)
@@ -210,7 +245,7 @@ class Renter:
                 )
 
             try:
-                rented = self._obtain(
+                return self._obtain(
                     _Wish(what, label, offer.id, offer.dph_total, disk_gb, minutes, offer.gpu_name),
                     make,
                     keep_lost=True,
@@ -219,7 +254,6 @@ class Renter:
                 if refused.status in {404, 409, 410}:  # somebody else was faster
                     continue
                 raise
-            return self._until_ready(rented, ready_timeout)
         raise Weather(
             f"No GPU offers available under ${max_price:.2f}/h any more: all {len(offers)} that were listed had been "
             "taken when we asked for them. Wait some minutes or raise MAX_PRICE."
@@ -308,13 +342,48 @@ class Renter:
         return self._everything()
 
     def intend_standby(self, machine: RentedMachine) -> int:
-        """Writes down that a machine is about to get a CPU standby, whose name will hold the machine's label."""
-        self._guard.ensure_ready()
-        return self._ledger.intend(self._run_id, machine.label, None, STANDBY_USD, _minutes(machine.label))
+        """Writes down that a machine is about to get a CPU standby, whose name will hold the machine's label.
 
-    def standby_gone(self, intent: int, proof: str) -> None:
-        """Writes down that a standby is proven gone."""
+        Raises:
+            Misconfigured: the budget does not allow it.
+        """
+        minutes = _minutes(machine.label)
+        what = f"a CPU standby of machine {machine.id} (up to ${STANDBY_USD:.2f}/h, its disk included)"
+        reservation = self._budget.reserve(what, STANDBY_USD, minutes)
+        try:
+            self._guard.ensure_ready()
+            intent = self._ledger.intend(self._run_id, machine.label, None, STANDBY_USD, minutes)
+        except BaseException:
+            self._budget.settle(reservation, 0)
+            raise
+        self._for_standbys[intent] = reservation
+        return intent
+
+    def standby_gone(self, intent: int, proof: str, spent_usd: float = 0.0) -> None:
+        """Writes down that a standby is proven gone, and what it cost."""
         self._ledger.destroyed(intent, proof)
+        if reservation := self._for_standbys.pop(intent, None):
+            self._budget.settle(reservation, spent_usd)
+
+    def keep_warm(self, machine: RentedMachine, disk_gb: float = PRODUCTS_DISK_GB) -> None:
+        """Sets the money aside for a machine that the product keeps warm for this one.
+
+        Raises:
+            Misconfigured: the budget does not allow it.
+        """
+        price = WARM_DEARER * machine.hourly_usd
+        what = f"a machine to keep warm for {machine.id} (up to ${price:.2f}/h)"
+        machine.beside.append(self._hold(what, price, _minutes(machine.label), disk_gb))
+
+    def not_kept_warm(self, machine: RentedMachine) -> None:
+        """Gives that money back: the product has refused."""
+        for held in machine.beside:
+            self._budget.settle(held.reservation, 0)
+        machine.beside.clear()
+
+    def _hold(self, what: str, price: float, minutes: float, disk_gb: float) -> Held:
+        reservation = self._budget.reserve(what, price, minutes, disk_gb)
+        return Held(reservation, hourly_at_most(price, disk_gb), self._clock.now())
 
     def new_label(self, minutes: float = MINUTES) -> str:
         """A label of this run, for a machine that may live that long."""
@@ -322,11 +391,14 @@ class Renter:
 
     def _products_wish(self, label: str, what: str, max_price: float, disk_gb: float) -> _Wish:
         # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
-        if not any(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price)):
+        offers = sum(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price))
+        if not offers:
             raise Weather(
                 f"No GPU offers available under ${max_price:.2f}/h for {what}. Wait some minutes or raise MAX_PRICE."
             )
-        return _Wish(what, label, None, max_price, disk_gb, _minutes(label), gpu_name="")
+        return _Wish(
+            what, label, None, max_price, disk_gb, _minutes(label), gpu_name="", race=_race(offers, max_price, disk_gb)
+        )
 
     def offers(
         self, *, max_price: float, disk_gb: float, gpu_name: str | None = None, region: str | None = None
@@ -387,7 +459,7 @@ class Renter:
 
     def _intend(self, wish: _Wish) -> Expected:
         """Money, guard, inventory, and the intent on disk; in this order."""
-        reservation = self._budget.reserve(wish.what, wish.price, wish.minutes, wish.disk_gb)
+        reservation = self._budget.reserve(wish.what, wish.price, wish.minutes, wish.disk_gb, wish.race)
         try:
             self._guard.ensure_ready()
             before = frozenset(self._everything())
@@ -533,6 +605,13 @@ class Renter:
         if row.dph_total > agreed:
             return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was agreed."
         return None
+
+
+def _race(offers: int, price: float, disk_gb: float) -> Beside | None:
+    """What those that lose the race for a machine may cost, when there are so many offers."""
+    losers = min(RACE, offers) - 1
+    usd = losers * hourly_at_most(price, disk_gb) * RACE_MINUTES / 60
+    return Beside(f"{losers} more in a race, for up to {RACE_MINUTES:g} min", usd) if losers else None
 
 
 def _minutes(label: str) -> float:
