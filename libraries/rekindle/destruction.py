@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rekindle.budget import Budget
-from rekindle.cost import BILLING_UNIT, BillRow, Cost, Reconciled, reconcile
+from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, BillRow, Cost, Reconciled, reconcile
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.ledger import Ledger
 from rekindle.rented import RentedMachine
@@ -120,14 +120,25 @@ class Destroyer:
         budget: Budget,
         *,
         patience: float = PATIENCE,
+        ended: Callable[[RentedMachine, Cost], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`market` is None when the user has no key for it; `patience` is how long a machine may take to vanish."""
+        """Destroys nothing yet.
+
+        Args:
+            dumont: the product, which is asked to destroy.
+            market: None when the user has no key for it.
+            ledger, budget: where the end of each machine is written down.
+            patience: how long a machine may take to vanish, seconds.
+            ended: is told what each machine cost that is proven gone.
+            clock: time and pause.
+        """
         self._dumont = dumont
         self._market = market
         self._ledger = ledger
         self._budget = budget
         self._patience = patience
+        self._ended = ended
         self._clock = clock or Clock()
 
     def destroy_and_prove(self, rented: RentedMachine, *, patience: float | None = None) -> Proof:
@@ -238,6 +249,10 @@ class Destroyer:
     def _close(self, rented: RentedMachine, proof: str, cost: Cost) -> None:
         self._ledger.destroyed(rented.intent, proof)
         self._budget.settle(rented.reservation, cost.usd)
+        for held in rented.beside:
+            self._budget.settle(held.reservation, held.hourly_usd * (self._clock.now() - held.since) / SECONDS_PER_HOUR)
+        if self._ended:
+            self._ended(rented, cost)
         rented.gone = True
         if rented.ssh:
             rented.ssh.close()
