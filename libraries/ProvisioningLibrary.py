@@ -17,11 +17,11 @@ from robot.libraries.DateTime import convert_time
 from console import tell
 from redacting import Redacting
 from rekindle import renting, report, target
-from rekindle.destruction import Proof
+from rekindle.destruction import Gone, Proof
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
 from rekindle.rented import RentedMachine
 from rekindle.sessions import HidingAdapter
-from rekindle.standby import Standby, StandbyProof
+from rekindle.standby import Standby
 from rekindle.timeline import table
 
 GONE_TIMEOUT = timedelta(seconds=30)
@@ -277,33 +277,28 @@ def _check(names: Iterable[str], fits: Callable[[str], bool], needed: str) -> No
 
 def tell_proof(machine: RentedMachine, proof: Proof) -> None:
     """Prints by whom it is witnessed that a machine is gone, and notes it with its cost in the report."""
-    logger.info(table(("witness", "asked", "seen"), [(w.name, w.checked, w.seen) for w in proof.witnesses]), html=True)
-    asked = sum(witness.witnessed for witness in proof.witnesses)
     bill = "bill not witnessed" if proof.bill_usd is None else f"bill closed at ${proof.bill_usd:.6f}"
-    tell(f"Gone: {machine}, by {asked} observations, {bill}")
+    tell(f"Gone: {machine}, by {len(proof.asked)} observations, {bill}")
+    _note_gone(f"machine {machine.id}", proof)
     current = report.current()
-    current.add_check(
-        f"machine {machine.id} is gone",
-        ", ".join(dict.fromkeys(w.name for w in proof.witnesses if w.witnessed)),
-        observations=asked,
-    )
-    current.not_witnessed += proof.not_witnessed
     current.machine_gone(machine.id, machine.gpu_name, proof.cost, proof.bill_usd)
     if proof.bill is not None:
         agreed = proof.reconciled()
         current.add_check("bill agrees with the measured life", "market", bill_rows=agreed.rows)
 
 
-def tell_standby_proof(standby: Standby, proof: StandbyProof) -> None:
+def tell_standby_proof(standby: Standby, proof: Gone) -> None:
     """Prints by whom it is witnessed that a standby is gone, and notes it in the report."""
-    logger.info(table(("witness", "asked", "seen"), proof.witnesses), html=True)
-    tell(f"Gone: {standby}, by {len(proof.witnesses)} observations, after {proof.seconds:.1f} s")
+    tell(f"Gone: {standby}, by {len(proof.asked)} observations, after {proof.seconds:.1f} s")
+    _note_gone(f"standby {standby.name}", proof)
+
+
+def _note_gone(what: str, proof: Gone) -> None:
+    seen = [(w.name, w.checked, w.seen if w.witnessed else f"not witnessed: {w.seen}") for w in proof.witnesses]
+    logger.info(table(("witness", "asked", "seen"), seen), html=True)
+    names = ", ".join(dict.fromkeys(witness.name for witness in proof.asked))
     current = report.current()
-    current.add_check(
-        f"standby {standby.name} is gone",
-        ", ".join(name for name, _, _ in proof.witnesses),
-        observations=len(proof.witnesses),
-    )
+    current.add_check(f"{what} is gone", names, observations=len(proof.asked))
     current.not_witnessed += proof.not_witnessed
 
 

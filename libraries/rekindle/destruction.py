@@ -21,7 +21,7 @@ from rekindle.ssh import HostKeyChanged, Machine
 from rekindle.waiting import Clock, Timeout, wait_until
 
 PATIENCE = 30.0
-NOT_WITNESSED = "not witnessed, because VAST_API_KEY is not given"
+NOT_WITNESSED = "VAST_API_KEY is not given"
 
 
 class Row(Protocol):
@@ -62,7 +62,10 @@ class Market(Listing, Protocol):
 
 @dataclass(frozen=True)
 class Witness:
-    """Who was asked what, what was seen, and how many seconds the asking took."""
+    """Who was asked what, what was seen, and how many seconds the asking took.
+
+    Of one who could not be asked (`witnessed` is False) `seen` says why not.
+    """
 
     name: str
     checked: str
@@ -72,17 +75,33 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Proof:
-    """That a machine is gone: by whom it is witnessed, and what it cost.
+class Gone:
+    """That something is gone, and by whom it is witnessed. `seconds`: how long the proof took."""
+
+    witnesses: tuple[Witness, ...]
+    seconds: float
+
+    @property
+    def asked(self) -> list[Witness]:
+        """Those who could be asked."""
+        return [witness for witness in self.witnesses if witness.witnessed]
+
+    @property
+    def not_witnessed(self) -> list[str]:
+        """What nobody could tell, for the report."""
+        return [f"{witness.name}: {witness.seen}" for witness in self.witnesses if not witness.witnessed]
+
+
+@dataclass(frozen=True)
+class Proof(Gone):
+    """That a machine is gone, and what it cost.
 
     `seconds` runs from the destroy call (or from the first look) to the end of the proof, `gone_after` to the first
     look that no longer found the machine. `bill` is None when the market is no witness.
     """
 
     instance_id: int
-    seconds: float
     gone_after: float
-    witnesses: tuple[Witness, ...]
     cost: Cost
     bill: tuple[Charge, ...] | None
 
@@ -90,11 +109,6 @@ class Proof:
     def bill_usd(self) -> float | None:
         """What the market billed; None when it is no witness."""
         return None if self.bill is None else _sum(self.bill)
-
-    @property
-    def not_witnessed(self) -> list[str]:
-        """What nobody could tell, for the report."""
-        return [f"{witness.name}: {witness.seen}" for witness in self.witnesses if not witness.witnessed]
 
     def reconciled(self) -> Reconciled:
         """Our cost and the market's bill, which agree.
@@ -189,7 +203,7 @@ class Destroyer:
         after = self._bill(rented)
         cost = rented.cost(gone_at)
         witnesses = (*(observer.witness() for observer in observers), _compare_bills(rented, before, after))
-        proof = Proof(rented.id, self._clock.now() - begun, gone_at - begun, witnesses, cost, after)
+        proof = Proof(witnesses, self._clock.now() - begun, rented.id, gone_at - begun, cost, after)
         self._close(rented, str(proof), cost)
         return proof
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rekindle.destruction import Gone, Witness
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover_views import StandbyView
@@ -23,7 +24,7 @@ from rekindle.waiting import Clock, Timeout, wait_until
 
 # Standbys whose CPU machine has this name have it written after the state that the product claims.
 USABLE = frozenset({"syncing", "ready"})
-NOT_WITNESSED = "not witnessed, because the CPU cloud is declined"
+NOT_WITNESSED = "the CPU cloud is declined"
 
 _WRITE = 'printf "%s\\n" "$2" >"$1.part" && mv -- "$1.part" "$1"'
 _READ = 'cat -- "$1" 2>/dev/null || true'
@@ -75,15 +76,6 @@ class Synced:
     seconds: float
     looks: int
     claimed_lag: float | None
-
-
-@dataclass(frozen=True)
-class StandbyProof:
-    """That a standby is gone: who was asked, and what was seen."""
-
-    witnesses: tuple[tuple[str, str, str], ...]
-    not_witnessed: tuple[str, ...]
-    seconds: float
 
 
 @dataclass
@@ -213,7 +205,7 @@ class Standbys:
         """Reads the whole tree on the standby and compares it with a manifest of the GPU machine's."""
         return compare(manifest, take_manifest(standby.cpu, manifest.root))
 
-    def prove_gone(self, standby: Standby, patience: float) -> StandbyProof:
+    def prove_gone(self, standby: Standby, patience: float) -> Gone:
         """Proves that nobody sees a standby any more: product, CPU cloud (by name and in the listing), SSH.
 
         Raises:
@@ -235,12 +227,17 @@ class Standbys:
             standby.ssh.close()
         standby.gone = True
         none = f"no trace in {looks} look{'s' if looks > 1 else ''}"
-        witnesses = [("Dumont Cloud", "association", none), ("machine", "SSH", none)]
-        if self.gcp:
-            witnesses.append(("CPU cloud", "by name and in a full listing", none))
-        self.renter.standby_gone(standby.intent, f"{none}, by {', '.join(name for name, *_ in witnesses)}")
-        missing = () if self.gcp else (f"CPU cloud: {NOT_WITNESSED}",)
-        return StandbyProof(tuple(witnesses), missing, self.clock.now() - begun)
+        listing = "by name and in a full listing"
+        proof = Gone(
+            (
+                Witness("Dumont Cloud", "association", none),
+                Witness("machine", "SSH", none),
+                Witness("CPU cloud", listing, none if self.gcp else NOT_WITNESSED, witnessed=self.gcp is not None),
+            ),
+            self.clock.now() - begun,
+        )
+        self.renter.standby_gone(standby.intent, f"{none}, by {', '.join(witness.name for witness in proof.asked)}")
+        return proof
 
     def _traces(self, standby: Standby) -> list[str]:
         traces = []

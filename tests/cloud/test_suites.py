@@ -190,7 +190,7 @@ def test_a_declined_market_is_reported_as_not_witnessed(stage: Stage, tmp_path: 
     ended = stage.live(tmp_path, *options, VAST_URL="", VAST_API_KEY="").to_its_end()
     ended.passed()
     (report,) = ended.reports()
-    assert report["not_witnessed"] == ["market: not witnessed, because VAST_API_KEY is not given"]
+    assert report["not_witnessed"] == ["market: VAST_API_KEY is not given"]
     assert report["cost"]["market_bill_usd"] is None
     assert "bill not witnessed" in ended.console
 

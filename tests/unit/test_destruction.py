@@ -256,7 +256,7 @@ def test_another_machine_at_its_address_is_no_trace_of_it(house: House, monkeypa
 def test_without_a_key_the_market_is_not_witnessed(tmp_path: Path) -> None:
     house = House(tmp_path, market=False)
     proof = house.destroyer.destroy_and_prove(house.rented)
-    assert proof.not_witnessed == ["market: not witnessed, because VAST_API_KEY is not given"]
+    assert proof.not_witnessed == ["market: VAST_API_KEY is not given"]
     assert (proof.bill_usd, [witness.name for witness in proof.witnesses]) == (
         None,
         ["Dumont Cloud", "machine", "market"],
