@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -56,9 +56,9 @@ class ControlApi:
         offers = self.call("GET", "/instances/offers", params={"min_disk": 10, "min_inet_down": 0, "limit": 1})
         return int(offers["offers"][0]["id"])
 
-    def rent(self, label: str = "test", files: str = "") -> int:
+    def rent(self, label: str = "test", files: str = "", **wish: Any) -> int:
         """A machine that runs and answers; `files` is a command that fills its workspace."""
-        body = {"offer_id": self.offer(), "disk_size": 10, "label": label, "skip_standby": True}
+        body = {"offer_id": self.offer(), "disk_size": 10, "label": label, "skip_standby": True, **wish}
         instance_id = int(self.call("POST", "/instances", 201, json=body)["id"])
         eventually("machine runs", lambda: self.actual_status(instance_id) == "running")
         self.run(instance_id, f"cd /workspace; {files}")
@@ -97,8 +97,11 @@ class ControlApi:
             self.admin.delete(f"{part}/_sandbox/faults")
 
     @contextmanager
-    def at(self, event: str, act: Callable[[], object]) -> Iterator[None]:
-        """Acts when the event is published, before Dumont Cloud goes on. What the act raises, the block raises."""
+    def at(self, event: str, act: Callable[[], object], *, part: str | None = None) -> Iterator[None]:
+        """Acts when the event is published, before the cloud goes on. What the act raises, the block raises.
+
+        `part`: the URL of the market, for its events; Dumont Cloud's when None.
+        """
         raised: list[Exception] = []
 
         class Subscriber(BaseHTTPRequestHandler):
@@ -119,10 +122,13 @@ class ControlApi:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
             thread.start()
             url = f"http://127.0.0.1:{server.server_port}/"
-            self.admin.post(f"{self.root}/_sandbox/subscriptions", json={"event": event, "url": url}).raise_for_status()
+            subscriptions = f"{part or self.root}/_sandbox/subscriptions"
+            self.admin.post(subscriptions, json={"event": event, "url": url}).raise_for_status()
             try:
                 yield
             finally:
+                with suppress(httpx2.TransportError):  # the act may have killed it
+                    self.admin.delete(subscriptions, params={"url": url})
                 server.shutdown()
                 thread.join()
         for error in raised:

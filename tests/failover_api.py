@@ -91,6 +91,21 @@ class FailoverApi(ControlApi):
         zones = httpx2.get(url, headers=headers).raise_for_status().json()["items"].values()
         return [machine["name"] for zone in zones for machine in zone.get("instances", [])]
 
+    def with_warm_machine(self, instance_id: int) -> int:
+        """Waits until its second machine is in step with a machine; returns the id of the second."""
+        now = time.time()
+
+        def in_step() -> int | None:
+            warm = self.call("GET", f"/warmpool/status/{instance_id}")
+            ready = warm["state"] == "ready" and warm["lag_seconds"] < time.time() - now
+            return int(warm["warm_instance_id"]) if ready else None
+
+        return int(eventually("a warm machine in step", in_step))
+
+    def preempt_standby(self, instance_id: int) -> None:
+        name = self.standby(instance_id)["cpu_standby"]["name"]
+        self.admin.post(f"{self.market_url}/_sandbox/cpu-instances/{name}/preempt").raise_for_status()
+
     def kill_standby(self, instance_id: int) -> None:
         """Deletes its CPU machine behind the product's back."""
         known = self.standby(instance_id)["cpu_standby"]

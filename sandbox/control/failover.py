@@ -453,7 +453,8 @@ class Failovers:
             self._fleet.remove(new_id)
         association = self._standbys.get(failover.gpu_instance_id)
         if failover.data_source == "cpu_standby" and association is not None:
-            words += f". Standby {association.machine_name} goes on serving the workspace"
+            silent = await self._standbys.why_not_serving(association)
+            words += f". {silent or f'Standby {association.machine_name} goes on serving the workspace'}"
         failover.error, failover.failed_phase = words, phase
         failover.enter("failed")
         self._save(failover)

@@ -89,7 +89,6 @@ class StandbySource(Source):
     async def take_over(self, failover: Failover) -> str:
         instance_id = failover.gpu_instance_id
         association = self._standbys.known(instance_id)
-        await self._standbys.until_it_answers(association)  # it may be coming up again just now, as this process is
         await self._standbys.fail_over(instance_id, failover.reason)
         if association.synced_from is not None and failover.lost_at is not None:
             failover.rpo_seconds = round(max(0.0, failover.lost_at - association.synced_from), 3)

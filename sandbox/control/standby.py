@@ -312,8 +312,6 @@ class Standbys:
             ApiError: the standby cannot serve; the message says why. The GPU machine counts as lost nevertheless.
         """
         association = self.known(gpu_instance_id)
-        if association.state == "failover_active":
-            return
         if not association.gpu_failed:
             association.gpu_failed, association.failure_reason, association.failed_at = True, reason, time.time()
             self._save(association)
@@ -323,8 +321,11 @@ class Standbys:
             raise ApiError(
                 409, f"Standby {association.machine_name} of instance {gpu_instance_id} never finished a sync"
             )
-        standby = self.standby_machine(association)
         try:
+            await self.until_it_answers(association)  # it may be coming up again just now, as this process is
+            if association.state == "failover_active":
+                return
+            standby = self.standby_machine(association)
             if association.copy_is_whole and association.copied_from != association.synced_from:
                 await sync.push(self._copy(association), standby)
                 association.synced_from = association.copied_from
@@ -371,6 +372,14 @@ class Standbys:
                 return Brought(copied.files, copied.bytes, round(time.monotonic() - begun, 3))
         what = "; ".join([*different, *changed][: sync.NAMES_TOLD])
         raise ApiError(502, f"{machine.name} still differs from its standby after {ROUNDS} copies: {what}")
+
+    async def why_not_serving(self, association: Association) -> str | None:
+        """Looks whether the standby of a lost machine serves its workspace: why it does not; None when it does."""
+        if await _answers(association):
+            return None
+        words = await self._about_standby(association, f"Standby {association.machine_name} does not answer SSH")
+        self._trouble(association, words, state="error")
+        return words
 
     async def follow(self, gpu_instance_id: int, new_gpu_instance_id: int) -> None:
         """From now on the standby mirrors another machine, whatever that holds; sync goes on."""
@@ -583,13 +592,11 @@ class Standbys:
         except ApiError as error:
             return f"{words}; {error.message}"
         name = association.machine_name
+        remedy = "" if association.gpu_failed else ". Enable it again to have a new one"
         if cpu is None:
-            return f"Standby {name} is gone: the CPU cloud no longer has it. Enable it again to have a new one"
+            return f"Standby {name} is gone: the CPU cloud no longer has it{remedy}"
         if not cpu.is_running:
-            return (
-                f"Standby {name} is down (status: {cpu.status}; {cpu.status_message}). "
-                "Enable it again to have a new one"
-            )
+            return f"Standby {name} is down (status: {cpu.status}; {cpu.status_message}){remedy}"
         self._note_address(association, cpu)
         return words
 

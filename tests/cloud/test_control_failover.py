@@ -370,23 +370,11 @@ def test_a_race_for_a_user(api: FailoverApi) -> None:
     assert "the cheapest costs" in api.call("GET", f"/instances/race/{race_id}")["error"]
 
 
-def with_warm_machine(api: FailoverApi, instance_id: int) -> int:
-    """Waits until the second machine is in step with this one; returns its id."""
-    now = time.time()
-
-    def in_step() -> int | None:
-        warm = api.call("GET", f"/warmpool/status/{instance_id}")
-        ready = warm["state"] == "ready" and warm["lag_seconds"] < time.time() - now
-        return int(warm["warm_instance_id"]) if ready else None
-
-    return int(eventually("a warm machine in step", in_step))
-
-
 def test_a_warm_machine_takes_over(api: FailoverApi) -> None:
     instance_id = api.rent(label="warm", files=f"{FILES}; mkdir .git; echo ref >.git/HEAD")
     settings = {"use_global_settings": False, "strategy": "warm_pool"}
     api.call("PUT", f"/failover/settings/machines/{instance_id}", json=settings)
-    warm_id = with_warm_machine(api, instance_id)
+    warm_id = api.with_warm_machine(instance_id)
     before = api.run(instance_id, LISTING)
     assert api.call("GET", f"/failover/readiness/{instance_id}")["data_source"] == "warm_pool"
     api.preempt(instance_id)
@@ -397,7 +385,7 @@ def test_a_warm_machine_takes_over(api: FailoverApi) -> None:
     assert api.run(warm_id, LISTING) == before
     # It is its user's machine now, and gets a warm machine of its own.
     assert api.call("GET", f"/instances/{warm_id}")["label"] == "warm"
-    next_id = with_warm_machine(api, warm_id)
+    next_id = api.with_warm_machine(warm_id)
     assert sorted(one["id"] for one in api.at_market()) == sorted([warm_id, next_id])
     api.call("POST", f"/warmpool/disable/{warm_id}")
     assert [one["id"] for one in api.at_market()] == [warm_id]
@@ -407,7 +395,7 @@ def test_a_warm_machine_that_is_lost_too(api: FailoverApi) -> None:
     """Then the snapshot serves; and nothing of the pool is left."""
     instance_id = api.rent(files=FILES)
     api.call("POST", f"/warmpool/enable/{instance_id}", 202)
-    with_warm_machine(api, instance_id)
+    api.with_warm_machine(instance_id)
     before = api.run(instance_id, LISTING)
     api.call("POST", f"/instances/{instance_id}/snapshots", 201, json={"name": "rescue"})
 
@@ -422,7 +410,7 @@ def test_a_warm_machine_that_is_lost_too(api: FailoverApi) -> None:
     assert event["data_source"] == "snapshot"
     new_id = event["new_instance_id"]
     assert api.run(new_id, LISTING) == before
-    next_id = with_warm_machine(api, new_id)
+    next_id = api.with_warm_machine(new_id)
     assert sorted(one["id"] for one in api.at_market()) == sorted([new_id, next_id])
 
 
@@ -461,10 +449,7 @@ def test_a_regional_volume_survives_its_machine(api: FailoverApi) -> None:
     own_disk = api.rent()
     settings = {"use_global_settings": False, "strategy": "regional_volume"}
     assert "own disk" in api.error("PUT", f"/failover/settings/machines/{own_disk}", 409, json=settings)
-    body = {"offer_id": api.offer(), "disk_size": 10, "label": "anchored", "failover_strategy": "regional_volume"}
-    instance_id = int(api.call("POST", "/instances", 201, json=body)["id"])
-    eventually("machine runs", lambda: api.actual_status(instance_id) == "running")
-    api.run(instance_id, f"cd /workspace; {FILES}; echo last >last")
+    instance_id = api.rent("anchored", f"{FILES}; echo last >last", failover_strategy="regional_volume")
     before = api.run(instance_id, LISTING)
     (volume,) = api.volumes()
     assert volume["instance_id"] == instance_id
