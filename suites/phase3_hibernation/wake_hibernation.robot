@@ -14,9 +14,9 @@ Test Tags         phase3    hibernation
 Hibernated Machine Wakes Step By Step
     [Documentation]    Another machine is rented, its workspace is poisoned, and the snapshot is restored over it.
     [Metadata]    Report    wake_hibernation
-    [Setup]    Newest Hibernation By    steps
+    [Setup]    There Should Be A Hibernation By    steps
     GROUP    [1/5] Find snapshot
-        ${hibernation} =    Newest Hibernation By    steps
+        ${hibernation} =    Find Newest Hibernation    steps
         Snapshot Should Be Whole In Bucket    ${hibernation.snapshot_id}    ${hibernation.manifest}
     END
     GROUP    [2/5] Provision
@@ -37,9 +37,9 @@ Hibernated Machine Wakes Step By Step
 Hibernated Machine Is Woken By The Product
     [Documentation]    One call wakes it: the product rents the machine and restores the snapshot by itself.
     [Metadata]    Report    wake_hibernation_by_product
-    [Setup]    Newest Hibernation By    product
+    [Setup]    There Should Be A Hibernation By    product
     GROUP    [1/4] Find snapshot
-        ${hibernation} =    Newest Hibernation By    product
+        ${hibernation} =    Find Newest Hibernation    product
         Snapshot Should Be Whole In Bucket    ${hibernation.snapshot_id}    ${hibernation.manifest}
     END
     GROUP    [2/4] Wake
