@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from rekindle.cost import SECONDS_PER_HOUR, Cost
+from rekindle.cost import SECONDS_PER_HOUR, TRAFFIC, Cost
 from rekindle.errors import Unknown
 from rekindle.redaction import KNOWN
 from rekindle.wording import number
@@ -25,6 +25,7 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 RULE = "=" * 70
 HEADLINE = ("files", "bytes", "objects")
+NOTHING: Mapping[str, float] = {}
 STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
 
 
@@ -62,7 +63,7 @@ class Check:
 class MachineCost:
     """One machine of a test. `rented_at` is monotonic; the rest is known when it is gone: seconds and USD, at most.
 
-    `bill_usd` stays None when the market is no witness.
+    `bill_usd` stays None when the market is no witness; `billed` is what it is made of, under the kinds of its rows.
     """
 
     instance_id: int
@@ -71,9 +72,13 @@ class MachineCost:
     rented_at: float
     seconds: float | None = None
     bill_usd: float | None = None
+    billed: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost | None = None
 
     def document(self, now: float) -> dict[str, Json]:
         """As it stands in a report; of a machine that is not gone, what it has cost so far."""
+        timed = sum(usd for kind, usd in self.billed.items() if kind not in TRAFFIC)
+        known = self.cost is not None and self.bill_usd is not None
         return {
             "instance_id": str(self.instance_id),
             "gpu_name": self.gpu_name,
@@ -81,6 +86,11 @@ class MachineCost:
             "seconds": round(self.lived(now), 3),
             "estimated_usd": round(self.usd(now), 6),
             "market_bill_usd": None if self.bill_usd is None else round(self.bill_usd, 6),
+            "measured_least_usd": round(self.cost.at_least_usd, 6) if self.cost else None,
+            "billed": {kind: round(usd, 6) for kind, usd in self.billed.items()},
+            "difference_usd": round(self.cost.difference_usd(timed), 6) if self.cost and known else None,
+            "billing_unit_usd": round(self.cost.unit_usd, 6) if self.cost else None,
+            "bill_agrees": self.cost.agrees_with(timed) if self.cost and known else None,
             "gone": self.seconds is not None,
         }
 
@@ -111,6 +121,7 @@ class Report:
     begun_at: datetime = field(default_factory=lambda: datetime.now().astimezone())
     resources: dict[str, Json] = field(default_factory=dict)
     machines: dict[int, MachineCost] = field(default_factory=dict)
+    standbys: dict[str, Cost] = field(default_factory=dict)
     validation: dict[str, Json] = field(default_factory=dict)
     claims: dict[str, Json] = field(default_factory=dict)
     metrics: dict[str, Json] = field(default_factory=dict)
@@ -169,13 +180,19 @@ class Report:
         """Says that the test has this machine, since that moment (monotonic)."""
         self.machines[instance_id] = MachineCost(instance_id, gpu_name, hourly_usd, rented_at)
 
-    def machine_gone(self, instance_id: int, gpu_name: str, cost: Cost, bill_usd: float | None) -> None:
+    def machine_gone(
+        self, instance_id: int, gpu_name: str, cost: Cost, bill_usd: float | None, billed: Mapping[str, float] = NOTHING
+    ) -> None:
         """Says what a machine cost that is proven gone; also one that was rented before the test began."""
         seconds = cost.life.at_most
         rented_at = time.monotonic() - seconds
         self.machines[instance_id] = MachineCost(
-            instance_id, gpu_name, cost.hourly_usd, rented_at, seconds=seconds, bill_usd=bill_usd
+            instance_id, gpu_name, cost.hourly_usd, rented_at, seconds, bill_usd, billed, cost
         )
+
+    def standby_gone(self, name: str, cost: Cost) -> None:
+        """Says what a standby cost that is proven gone."""
+        self.standbys[name] = cost
 
     @property
     def cost(self) -> dict[str, Json]:
@@ -193,6 +210,23 @@ class Report:
             "estimated_total_usd": round(sum(machine.usd(now) for machine in machines), 6),
             "market_bill_usd": round(sum(bills), 6) if len(bills) == len(machines) else None,
             "machines": [machine.document(now) for machine in machines],
+            **self._standby_costs(),
+        }
+
+    def _standby_costs(self) -> dict[str, Json]:
+        if not self.standbys:
+            return {}
+        return {
+            "standby_usd": round(sum(cost.usd for cost in self.standbys.values()), 6),
+            "standbys": [
+                {
+                    "name": name,
+                    "hourly_usd": round(cost.hourly_usd, 6),
+                    "seconds": round(cost.life.at_most, 3),
+                    "estimated_usd": round(cost.usd, 6),
+                }
+                for name, cost in self.standbys.items()
+            ],
         }
 
     def timings(self) -> dict[str, float]:
@@ -232,17 +266,7 @@ class Report:
         Raises:
             OSError: the folder cannot be written, or the disk is full; nothing is left behind then.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.document(passed=passed, error=error), indent=2, ensure_ascii=False)
-        text = KNOWN.redact(text).text
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self.test_name}_report_")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text + "\n")
-            Path(name).chmod(0o644)
-            return _link_to_free_name(Path(name), folder / f"{self.test_name}_report_", int(time.time()))
-        finally:
-            Path(name).unlink(missing_ok=True)
+        return write_document(folder, f"{self.test_name}_report", self.document(passed=passed, error=error))
 
     def headline(self) -> str:
         """What the test found out, in one line: seconds, what was checked, USD."""
@@ -285,6 +309,7 @@ class Report:
     def _cost_lines(self) -> dict[str, Json]:
         totals = self.cost
         machines = totals.pop("machines", [])
+        totals.pop("standbys", None)
         if isinstance(machines, list) and len(machines) > 1:
             totals |= {"machines": len(machines)}
         return totals
@@ -326,6 +351,24 @@ def begin(report: Report) -> None:
 def current() -> Report:
     """The report of the test that runs now."""
     return _Running.report
+
+
+def write_document(folder: Path, name: str, document: Json) -> Path:
+    """Writes `<name>_<epoch>.json`, whole or not at all, and never over another one.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; nothing is left behind then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = KNOWN.redact(json.dumps(document, indent=2, ensure_ascii=False)).text
+    handle, written = tempfile.mkstemp(dir=folder, prefix=f".{name}_")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+        Path(written).chmod(0o644)
+        return _link_to_free_name(Path(written), folder / f"{name}_", int(time.time()))
+    finally:
+        Path(written).unlink(missing_ok=True)
 
 
 def _link_to_free_name(written: Path, stem: Path, epoch: int) -> Path:

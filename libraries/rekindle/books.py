@@ -1,0 +1,257 @@
+"""The books of a run: everything that it paid for, by our own measure, beside what is billed for it.
+
+That is more than the machines that we rented ourselves: others lose a race, one is kept warm, a standby lives at the
+CPU cloud, a workspace lies on a volume. All of them carry a label of the run, and by that they are found in the bills.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from rekindle.cost import TRAFFIC, Cost, Life, by_kind, of_time
+from rekindle.errors import Mismatch
+from rekindle.report import Json, write_document
+from rekindle.timeline import table
+from rekindle.wording import counted
+
+HEADING = ("paid for", "USD/h", "measured, USD", "billed, USD", "of it", "traffic, USD", "difference, USD", "one unit")
+NOT_WITNESSED = "not witnessed"
+# So many seconds may the clocks of a cloud and of this computer differ.
+CLOCKS = 60.0
+
+
+class Charge(Protocol):
+    """One row of a bill; `source` such as `instance-29070001`, `rate` in USD an hour (or a GB, of traffic)."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float | None: ...
+    @property
+    def rate(self) -> float: ...
+    @property
+    def usd(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that was paid for. `bill` is None where nobody could be asked for it."""
+
+    what: str
+    cost: Cost
+    bill: tuple[Charge, ...] | None
+
+    @property
+    def billed_usd(self) -> float:
+        """All of it, traffic included; 0 where nobody could be asked."""
+        return math.fsum(row.usd for row in self.bill or ())
+
+    @property
+    def time_usd(self) -> float:
+        """What is billed for time, which is what we can measure."""
+        return of_time(self.bill or ())
+
+    @property
+    def difference_usd(self) -> float:
+        return 0.0 if self.bill is None else self.cost.difference_usd(self.time_usd)
+
+    def trouble(self) -> str | None:
+        """A sentence with both numbers when the bill is not what we measured."""
+        if self.bill is None:
+            return None
+        growing = math.fsum(row.rate for row in self.bill if row.end is None and row.kind not in TRAFFIC)
+        if any(row.end is None for row in self.bill):
+            return f"{self.what}: its bill still grows, by ${growing:.4f}/h"
+        if self.cost.agrees_with(self.time_usd):
+            return None
+        off = self.difference_usd
+        return (
+            f"{self.what}: measured ${self.cost.at_least_usd:.6f} to ${self.cost.usd:.6f}, billed "
+            f"${self.time_usd:.6f}, which is ${abs(off):.6f} too {'much' if off > 0 else 'little'} (one billing second "
+            f"is ${self.cost.unit_usd:.6f})"
+        )
+
+    def document(self) -> dict[str, Json]:
+        """As it stands in a report."""
+        return {
+            "what": self.what,
+            "hourly_usd": round(self.cost.hourly_usd, 6),
+            "measured_least_usd": round(self.cost.at_least_usd, 6),
+            "measured_usd": round(self.cost.usd, 6),
+            "billed_usd": None if self.bill is None else round(self.billed_usd, 6),
+            "billed": {kind: round(usd, 6) for kind, usd in by_kind(self.bill or ()).items()},
+            "difference_usd": round(self.difference_usd, 6),
+            "billing_unit_usd": round(self.cost.unit_usd, 6),
+            "agrees": None if self.bill is None else self.trouble() is None,
+        }
+
+    def cells(self) -> list[str]:
+        """For people; one cell for each column of `HEADING`."""
+        kinds = by_kind(self.bill or ())
+        of_it = ", ".join(f"{kind} {usd:.6f}" for kind, usd in kinds.items() if kind not in TRAFFIC)
+        return [
+            self.what,
+            f"{self.cost.hourly_usd:.4f}",
+            f"{self.cost.at_least_usd:.6f} to {self.cost.usd:.6f}",
+            NOT_WITNESSED if self.bill is None else f"{self.billed_usd:.6f}",
+            of_it,
+            f"{math.fsum(usd for kind, usd in kinds.items() if kind in TRAFFIC):.6f}",
+            f"{self.difference_usd:.6f}",
+            f"{self.cost.unit_usd:.6f}",
+        ]
+
+
+@dataclass(frozen=True)
+class RunBill:
+    """What a run cost: measured by us, and billed."""
+
+    run_id: str
+    budget_usd: float
+    items: tuple[Item, ...]
+    not_witnessed: tuple[str, ...] = ()
+
+    @property
+    def measured_usd(self) -> float:
+        """At most: we never tell a sum that is too small."""
+        return math.fsum(item.cost.usd for item in self.items)
+
+    @property
+    def billed_usd(self) -> float:
+        return math.fsum(item.billed_usd for item in self.items)
+
+    @property
+    def troubles(self) -> list[str]:
+        return [trouble for item in self.items if (trouble := item.trouble())]
+
+    def raise_unless_agreed(self) -> None:
+        """Nothing is billed that we did not measure, and the other way round.
+
+        Raises:
+            Mismatch: names each thing whose bill is off, with both numbers.
+        """
+        if self.troubles:
+            raise Mismatch(
+                f"The bill of this run does not agree with what we measured. {'; '.join(self.troubles)}. All in all "
+                f"${self.billed_usd:.6f} is billed, and at most ${self.measured_usd:.6f} was measured."
+            )
+
+    def document(self) -> dict[str, Json]:
+        """As it is written to disk."""
+        rows = [row for item in self.items for row in item.bill or ()]
+        return {
+            "run": self.run_id,
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "budget_usd": self.budget_usd if math.isfinite(self.budget_usd) else None,
+            "measured_least_usd": round(math.fsum(item.cost.at_least_usd for item in self.items), 6),
+            "measured_usd": round(self.measured_usd, 6),
+            "billed_usd": round(self.billed_usd, 6),
+            "billed": {kind: round(usd, 6) for kind, usd in by_kind(rows).items()},
+            "agrees": not self.troubles,
+            "not_witnessed": list(self.not_witnessed),
+            "items": [item.document() for item in self.items],
+        }
+
+    def line(self) -> str:
+        """The sum, for the console."""
+        off = len(self.troubles)
+        return (
+            f"Bill: ${self.billed_usd:.4f} for {counted(len(self.items), 'thing')}, of which at most "
+            f"${self.measured_usd:.4f} was measured; {f'{off} of them off' if off else 'each within a billing second'}"
+        )
+
+    def html(self) -> str:
+        """The table for log.html."""
+        sums = ["all in all", "", f"{self.measured_usd:.6f}", f"{self.billed_usd:.6f}", "", "", "", ""]
+        return table(HEADING, [*(item.cells() for item in self.items), sums])
+
+    def write(self, folder: Path) -> Path:
+        """Writes `bill_<epoch>.json`."""
+        return write_document(folder, "bill", self.document())
+
+
+@dataclass
+class Books:
+    """What a run has paid for so far. Costs are noted as things end; the bills are asked for at the very end."""
+
+    run_id: str
+    budget_usd: float
+    begun_epoch: float = field(default_factory=time.time)
+    _machines: dict[int, tuple[str, Cost]] = field(default_factory=dict)
+    _standbys: dict[str, Cost] = field(default_factory=dict)
+
+    def machine_ended(self, instance_id: int, what: str, cost: Cost) -> None:
+        """Notes a machine that is proven gone; what is noted first stays."""
+        self._machines.setdefault(instance_id, (what, cost))
+
+    def race_lost(self, losers: Iterable[int], hourly_usd: float, seconds: float) -> None:
+        """Notes machines that lost a race: at most at this price, and for so long. They may not have lived at all."""
+        for loser in losers:
+            self.machine_ended(loser, f"machine {loser} (lost a race)", Cost(hourly_usd, Life(0.0, seconds)))
+
+    def standby_ended(self, name: str, cost: Cost) -> None:
+        """Notes a standby that is proven gone."""
+        self._standbys.setdefault(name, cost)
+
+    def settle(
+        self,
+        label_prefix: str,
+        market_bill: Sequence[Charge] | None,
+        cpu_bill: Sequence[Charge] | None,
+        not_witnessed: Sequence[str] = (),
+    ) -> RunBill:
+        """Puts the bills beside what was measured.
+
+        Args:
+            label_prefix: of this run's machines; what is billed under it is this run's, whoever ordered it.
+            market_bill: of the whole account, since the run began; None where the market is no witness.
+            cpu_bill: of the whole project at the CPU cloud; likewise.
+            not_witnessed: what nobody could tell.
+        """
+        market = _by_source(market_bill or ())
+        items = [
+            Item(what, cost, None if market_bill is None else tuple(market.pop(f"instance-{id_}", ())))
+            for id_, (what, cost) in self._machines.items()
+        ]
+        items += self._others(market, label_prefix)
+        at_cpu_cloud = _by_source(cpu_bill or ())
+        for name, cost in self._standbys.items():
+            sources = [source for source, rows in at_cpu_cloud.items() if _name(rows[0]) == name]
+            rows = tuple(row for source in sources for row in at_cpu_cloud.pop(source))
+            items.append(Item(f"standby {name}", cost, None if cpu_bill is None else rows))
+        items += self._others(at_cpu_cloud, label_prefix)
+        return RunBill(self.run_id, self.budget_usd, tuple(items), tuple(not_witnessed))
+
+    def _others(self, bill: Mapping[str, Sequence[Charge]], label_prefix: str) -> Iterator[Item]:
+        """What came under our labels without our seeing it: it can have cost no more than since the run began."""
+        for source, rows in bill.items():
+            if label_prefix not in rows[0].description:
+                continue
+            rates: dict[str, float] = {}
+            for row in rows:
+                rates[row.kind] = 0.0 if row.kind in TRAFFIC else max(row.rate, rates.get(row.kind, 0.0))
+            window = time.time() - self.begun_epoch + CLOCKS
+            what = f"{source.replace('instance-', 'machine ').replace('-', ' ')} (came beside: {rows[0].description})"
+            yield Item(what, Cost(math.fsum(rates.values()), Life(0.0, window)), tuple(rows))
+
+
+def _by_source(bill: Iterable[Charge]) -> dict[str, list[Charge]]:
+    found: dict[str, list[Charge]] = {}
+    for row in bill:
+        found.setdefault(row.source, []).append(row)
+    return found
+
+
+def _name(row: Charge) -> str:
+    """The machine's name, which the description of a row of the CPU cloud's bill begins with."""
+    return row.description.partition(",")[0]
