@@ -15,6 +15,7 @@ from typing import Protocol
 
 from rekindle.cost import TRAFFIC, Cost, Life, by_kind, of_time
 from rekindle.errors import Mismatch
+from rekindle.rented import RentedMachine
 from rekindle.report import Json, write_document
 from rekindle.timeline import table
 from rekindle.wording import counted
@@ -190,18 +191,18 @@ class Books:
     _machines: dict[int, tuple[str, Cost]] = field(default_factory=dict)
     _standbys: dict[str, Cost] = field(default_factory=dict)
 
-    def machine_ended(self, instance_id: int, what: str, cost: Cost) -> None:
-        """Notes a machine that is proven gone; what is noted first stays."""
-        self._machines.setdefault(instance_id, (what, cost))
+    def machine_ended(self, machine: RentedMachine, cost: Cost) -> None:
+        """Notes a machine that is proven gone."""
+        self._machines[machine.id] = (str(machine), cost)
 
     def race_lost(self, losers: Iterable[int], hourly_usd: float, seconds: float) -> None:
         """Notes machines that lost a race: at most at this price, and for so long. They may not have lived at all."""
         for loser in losers:
-            self.machine_ended(loser, f"machine {loser} (lost a race)", Cost(hourly_usd, Life(0.0, seconds)))
+            self._machines.setdefault(loser, (f"machine {loser} (lost a race)", Cost(hourly_usd, Life(0.0, seconds))))
 
     def standby_ended(self, name: str, cost: Cost) -> None:
         """Notes a standby that is proven gone."""
-        self._standbys.setdefault(name, cost)
+        self._standbys[name] = cost
 
     def settle(
         self,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rekindle.cost import Cost, Life
 from rekindle.destruction import Gone, Witness
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
@@ -18,7 +20,7 @@ from rekindle.failover_views import StandbyView
 from rekindle.gcp import CpuMachine, GcpClient
 from rekindle.manifest import Comparison, Manifest, compare, take_manifest
 from rekindle.rented import RentedMachine
-from rekindle.renting import Renter
+from rekindle.renting import STANDBY_USD, Renter
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
 
@@ -39,8 +41,9 @@ class Standby:
         machine: the GPU machine that it mirrors now.
         name, zone: at the CPU cloud.
         hourly_usd: of the CPU machine, without its disk; None where nobody tells it.
-        asked_at: when it was ordered.
+        asked_at: when it was ordered, or earlier.
         intent: its row in the ledger.
+        with_disk_usd: its price with its disk; where nobody tells it, the most that it can be.
     """
 
     machine: RentedMachine
@@ -49,11 +52,24 @@ class Standby:
     hourly_usd: float | None
     asked_at: float
     intent: int
+    with_disk_usd: float = STANDBY_USD
     ssh: Machine | None = None
     gone: bool = False
+    _met_at: float | None = None
+    _seen_alive_at: float = 0.0
 
     def __str__(self) -> str:
         return f"standby {self.name} of machine {self.machine.id}"
+
+    def seen_alive(self, at: float) -> None:
+        """Remembers that it surely ran at this moment; sharpens what its life can have cost."""
+        self._met_at = at if self._met_at is None else self._met_at
+        self._seen_alive_at = at
+
+    def cost(self, gone_at: float) -> Cost:
+        """What it cost, when `gone_at` is the first moment at which it was surely gone."""
+        at_least = self._seen_alive_at - self._met_at if self._met_at is not None else 0.0
+        return Cost(self.with_disk_usd, Life(at_least, gone_at - self.asked_at))
 
     @property
     def cpu(self) -> Machine:
@@ -88,11 +104,12 @@ class Standbys:
     known_hosts: Path
     key: Path
     clock: Clock = field(default_factory=Clock)
-    expected: dict[int, int] = field(default_factory=dict)
+    expected: dict[int, tuple[int, float]] = field(default_factory=dict)
+    ended: Callable[[str, Cost], None] | None = None
 
     def expect(self, machine: RentedMachine) -> None:
         """Writes down that a standby is about to be ordered elsewhere (on the page)."""
-        self.expected[machine.id] = self.renter.intend_standby(machine)
+        self.expected[machine.id] = self.renter.intend_standby(machine), self.clock.now()
 
     def enable(self, machine: RentedMachine, timeout: float) -> Standby:
         """Has the product give a machine a standby, and waits until the CPU machine is there and lets us in.
@@ -115,9 +132,10 @@ class Standbys:
         self, machine: RentedMachine, timeout: float, *, intent: int | None = None, asked_at: float | None = None
     ) -> Standby:
         """Takes over a standby that was ordered elsewhere (on the page), and waits until it is there."""
-        if intent is None:
-            intent = self.expected.pop(machine.id, None) or self.renter.intend_standby(machine)
-        asked_at = self.clock.now() if asked_at is None else asked_at
+        if intent is None or asked_at is None:
+            # One that nobody has ordered came with its machine.
+            prepared = self.expected.pop(machine.id, None)
+            intent, asked_at = prepared or (self.renter.intend_standby(machine), machine.asked_at)
         view = wait_until(
             f"{machine} to have a CPU standby that has synced",
             lambda: self.dumont.standby(machine.id),
@@ -142,6 +160,7 @@ class Standbys:
                     f"{row.status} at {row.ip}:{row.ssh_port}."
                 )
             standby.hourly_usd = row.hourly_usd if row.hourly_usd is not None else standby.hourly_usd
+            standby.with_disk_usd = row.hourly_with_disk_usd or standby.with_disk_usd
         assert host is not None  # noqa: S101 - it was waited for
         assert port is not None  # noqa: S101 - it was waited for
         standby.ssh = Machine(host, port, self.key, self.known_hosts, standby.name)
@@ -149,6 +168,7 @@ class Standbys:
             f"{standby} to let us in over SSH", standby.ssh.pin, bool, timeout=30, tolerate=(SshRefused,),
             clock=self.clock,
         )  # fmt: skip
+        standby.seen_alive(self.clock.now())
 
     def _row(self, standby: Standby) -> CpuMachine | None:
         if self.gcp is None:
@@ -188,6 +208,7 @@ class Standbys:
             )
         except Timeout as late:
             raise Timeout(f"{late} Dumont Cloud says of it: {self.dumont.standby(standby.machine.id)}.") from None
+        standby.seen_alive(self.clock.now())
         seconds = self.clock.now() - written_at
         # A sync that began after the nonce was there has brought everything that was there before it.
         view = wait_until(
@@ -203,7 +224,9 @@ class Standbys:
 
     def compare(self, standby: Standby, manifest: Manifest) -> Comparison:
         """Reads the whole tree on the standby and compares it with a manifest of the GPU machine's."""
-        return compare(manifest, take_manifest(standby.cpu, manifest.root))
+        held = take_manifest(standby.cpu, manifest.root)
+        standby.seen_alive(self.clock.now())
+        return compare(manifest, held)
 
     def prove_gone(self, standby: Standby, patience: float) -> Gone:
         """Proves that nobody sees a standby any more: product, CPU cloud (by name and in the listing), SSH.
@@ -225,7 +248,7 @@ class Standbys:
             raise Mismatch(f"{standby} should be gone, but {seen}.{self._rescue(standby)}") from None
         if standby.ssh:
             standby.ssh.close()
-        standby.gone = True
+        self._ended(standby)
         none = f"no trace in {looks} look{'s' if looks > 1 else ''}"
         listing = "by name and in a full listing"
         proof = Gone(
@@ -236,8 +259,14 @@ class Standbys:
             ),
             self.clock.now() - begun,
         )
-        self.renter.standby_gone(standby.intent, f"{none}, by {', '.join(witness.name for witness in proof.asked)}")
+        told = f"{none}, by {', '.join(witness.name for witness in proof.asked)}"
+        self.renter.standby_gone(standby.intent, told, standby.cost(self.clock.now()).usd)
         return proof
+
+    def _ended(self, standby: Standby) -> None:
+        standby.gone = True
+        if self.ended:
+            self.ended(standby.name, standby.cost(self.clock.now()))
 
     def _traces(self, standby: Standby) -> list[str]:
         traces = []
@@ -264,8 +293,9 @@ class Standbys:
             )  # fmt: skip
         except RekindleError as error:
             return f" Rekindle tried to delete it at the CPU cloud and failed: {error}"
-        standby.gone = True
-        self.renter.standby_gone(standby.intent, "deleted at the CPU cloud by Rekindle")
+        self._ended(standby)
+        spent = standby.cost(self.clock.now()).usd
+        self.renter.standby_gone(standby.intent, "deleted at the CPU cloud by Rekindle", spent)
         return " Rekindle has deleted it at the CPU cloud itself."
 
 
