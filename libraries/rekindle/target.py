@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
+from rekindle.books import Books, RunBill
 from rekindle.budget import Budget
 from rekindle.clearing import Clearing, sweep
 from rekindle.destruction import Destroyer
@@ -27,6 +28,7 @@ from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
 from rekindle.errors import Misconfigured, RekindleError
 from rekindle.gcp import GcpClient
 from rekindle.guard import Guard
+from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
@@ -94,6 +96,7 @@ class Target:
         gcp: the CPU cloud; None when it is declined as a witness, or its credentials are not given.
         standbys: makes CPU standbys, and proves that they are gone.
         budget: what this run may still spend.
+        books: what it has paid for.
         machines: what this run has rented, by id; those that are gone too.
         warnings: what the user should know although nothing failed.
         folder: private files of this run, removed with it.
@@ -110,6 +113,7 @@ class Target:
     destroyer: Destroyer
     renter: Renter
     budget: Budget
+    books: Books
     warnings: list[str]
     folder: Path
     gcp: GcpClient | None = None
@@ -147,8 +151,30 @@ class Target:
             self.settings.require(*GCP_SETTINGS)
         if self._standbys is None:
             known_hosts = self.folder / "known_hosts"
-            self._standbys = Standbys(self.dumont, self.gcp, self.renter, known_hosts, self.settings.ssh_key_path)
+            self._standbys = Standbys(
+                self.dumont, self.gcp, self.renter, known_hosts, self.settings.ssh_key_path, ended=self.books.standby_ended
+            )
         return self._standbys
+
+    def growing_usd(self) -> float:
+        """What the machines and standbys that are still there have cost so far."""
+        now = time.monotonic()
+        costs = [machine.cost(now) for machine in list(self.machines.values()) if not machine.gone]
+        costs += [standby.cost(now) for standby in list(self.made_standbys) if not standby.gone]
+        return sum(cost.usd for cost in costs)
+
+    def bill(self) -> RunBill:
+        """Everything that this run has paid for, beside what is billed for it.
+
+        Raises:
+            Misconfigured, Unknown: a cloud could not be asked for its bill.
+        """
+        market = self.market.statement(self.books.begun_epoch) if self.market else None
+        cpu = self.gcp.statement() if self.gcp else None
+        not_witnessed = [] if self.market else ["market: the bill, because VAST_API_KEY is not given"]
+        if cpu is None and self.made_standbys:
+            not_witnessed.append("CPU cloud: the bill, because it shows none")
+        return self.books.settle(label_prefix(self.run_id), market, cpu, not_witnessed)
 
     @property
     def declined(self) -> frozenset[Witness]:
@@ -190,6 +216,11 @@ def current() -> Target:
     """
     if _Opened.target is None:
         raise Misconfigured("No target is open. Begin the suite with `Suite Setup    Open Target    ${TARGET}`.")
+    return _Opened.target
+
+
+def opened() -> Target | None:
+    """The opened target, if any."""
     return _Opened.target
 
 
@@ -348,7 +379,8 @@ def _open(choice: Choice) -> Target:
     # moment such files hold credentials.
     tempfile.tempdir = str(folder)
     guard = Guard(settings, ledger, run_id, private_files=folder, watches_cpu_cloud=gcp is not None)
-    destroyer = Destroyer(dumont, market, ledger, budget)
+    books = Books(run_id, choice.budget_usd)
+    destroyer = Destroyer(dumont, market, ledger, budget, ended=books.machine_ended)
     return Target(
         choice=choice,
         run_id=run_id,
@@ -367,6 +399,7 @@ def _open(choice: Choice) -> Target:
             dumont, market, ledger, guard, budget, destroyer, run_id, folder / "known_hosts", settings.ssh_key_path
         ),
         budget=budget,
+        books=books,
         warnings=[
             *settings.warnings,
             *([f"Left by earlier runs: {swept}."] if swept.destroyed or swept.unsettled else []),
