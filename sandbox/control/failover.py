@@ -62,7 +62,7 @@ class Failovers:
         self._market = market
         self._machines = machines
         self._succession = succession
-        self._races = races
+        self.races = races
         self._homes = homes
         self._standbys = homes.standbys
         self._sources: dict[str, Source] = {source.name: source for source in sources}
@@ -104,6 +104,10 @@ class Failovers:
         if machine is None or machine.status != "lost":
             return None
         return next((one for one in reversed(self.all()) if one.gpu_instance_id == instance_id), None)
+
+    def replaced_by(self, instance_id: int) -> int | None:
+        """The machine whose place this one is taking just now: it does not have all of the workspace yet."""
+        return next((one.gpu_instance_id for one in self.active() if one.new_instance_id == instance_id), None)
 
     def fate(self, instance_id: int) -> str | None:
         """What became of a machine that failed over, for whoever asks for it."""
@@ -246,9 +250,9 @@ class Failovers:
         failover, task = self._running[instance_id]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        race = self._races.get(failover.race_id) if failover.race_id else None
+        race = self.races.get(failover.race_id) if failover.race_id else None
         if race is not None and not race.over:
-            await self._races.abandon(race, "The machine was not wanted any more")
+            await self.races.abandon(race, "The machine was not wanted any more")
         await self._give_up(failover, "The machine was destroyed by its user")
         return True
 
@@ -296,7 +300,7 @@ class Failovers:
         instance_id = failover.gpu_instance_id
         left = await self._market.instance(instance_id)
         if left is not None:
-            await self._races.disposals.end(f"lost-{instance_id}", instance_id, f"failover {failover.failover_id}")
+            await self.races.disposals.end(f"lost-{instance_id}", instance_id, f"failover {failover.failover_id}")
             failover.note(f"the market listed it as {left.actual_status}: it was destroyed")
         failover.note("the market no longer has it, its bill has ended")
         await self._enter(failover, "failover_to_cpu")
@@ -339,20 +343,20 @@ class Failovers:
 
     async def _provision(self, failover: Failover) -> None:
         if (ready := self._source(failover).machine(failover)) is not None:
-            instance, _ = await self._machines.wait_ready(ready, self._races.ready_within)
+            instance, _ = await self._machines.wait_ready(ready, self.races.ready_within)
             failover.race = RaceSummary()
             failover.new_instance_id = ready
             failover.new_gpu_name, failover.new_hourly_usd = instance.gpu_name, instance.dph_total
             failover.note(f"instance {ready} answers SSH; nothing was rented")
             await self._enter(failover, "restoring")
             return
-        race = self._races.get(failover.race_id) if failover.race_id else None
+        race = self.races.get(failover.race_id) if failover.race_id else None
         if race is None or race.status != "won":
-            race = self._races.order()
+            race = self.races.order()
             failover.race_id = race.race_id
             self._save(failover)
             try:
-                await self._races.run(
+                await self.races.run(
                     race, await self._offers(failover), lambda: self._offers(failover), self._rent(failover),
                     width=1 if failover.data_source == "regional_volume" else WIDTH,  # it has one user at a time
                 )  # fmt: skip
@@ -371,7 +375,7 @@ class Failovers:
     async def _restore(self, failover: Failover) -> None:
         assert failover.new_instance_id is not None  # noqa: S101 - it was rented
         source = self._source(failover)
-        instance, machine = await self._machines.wait_ready(failover.new_instance_id, self._races.ready_within)
+        instance, machine = await self._machines.wait_ready(failover.new_instance_id, self.races.ready_within)
         if failover.with_restore and not failover.data_restored:
             back = await source.restore(failover, machine)
             failover.files_restored, failover.bytes_restored = back.files, back.bytes
@@ -445,7 +449,7 @@ class Failovers:
             words += f". Warm instance {new_id} is kept: it has the workspace"
         elif new_id is not None:
             try:
-                await self._races.disposals.end(f"unused-{new_id}", new_id, f"failover {failover.failover_id}")
+                await self.races.disposals.end(f"unused-{new_id}", new_id, f"failover {failover.failover_id}")
             except ApiError as error:
                 words += f". The new machine {new_id} could NOT be destroyed yet: {error.message}"
             else:

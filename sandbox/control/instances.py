@@ -203,11 +203,15 @@ class Instances:
     def _shown(self, instance: MarketInstance) -> dict[str, Any]:
         failover, association = self._failovers.of(instance.id), self._standbys.get(instance.id)
         migration = self._migrations.of(instance.id)
+        competing = self._failovers.races.of(instance)
         return _row(instance) | {
             "progress": self._progress_of.public(instance.id),
             "failover": failover.brief() if failover else None,
             "migration": {"migration_id": migration.migration_id, "phase": migration.phase} if migration else None,
             "standby": association.brief() if association else None,
+            # These three are no machines that a user has (yet).
+            "race": {"race_id": competing[0].race_id, "state": competing[1].state} if competing else None,
+            "replaces": self._failovers.replaced_by(instance.id) or self._migrations.replaced_by(instance.id),
             "warm_for": self._homes.warm_pool.serves(instance.id),
         }
 

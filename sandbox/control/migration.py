@@ -153,6 +153,11 @@ class Migrations:
             (one for one, _ in self._running.values() if instance_id in (one.instance_id, one.new_instance_id)), None
         )
 
+    def replaced_by(self, instance_id: int) -> int | None:
+        """The machine whose place this one is taking just now."""
+        migration = self.of(instance_id)
+        return migration.instance_id if migration and migration.new_instance_id == instance_id else None
+
     def last_of(self, instance_id: int) -> Migration | None:
         found = [one for one in self._records.all(Migration) if one.instance_id == instance_id]
         return max(found, key=lambda one: one.phases[0].entered.epoch, default=None)

@@ -153,6 +153,7 @@ class Races:
         self._extra = 0
         self._tasks = Tasks("a race", expected=ApiError)
         self._cut = [race for race in self._records.all(Race) if not race.over]
+        self._running = {race.race_id: race for race in self._cut}
 
     async def settle(self) -> None:
         """Gives back all that unfinished races of the last run of this process have rented."""
@@ -172,9 +173,18 @@ class Races:
     def get(self, race_id: str) -> Race | None:
         return self._records.get(Race, race_id)
 
+    def of(self, instance: MarketInstance) -> tuple[Race, Candidate] | None:
+        """The race in which a machine competes, as long as that is not over: the machine is nobody's yet."""
+        for race in self._running.values():
+            for one in race.candidates:
+                if instance.id == one.instance_id or instance.rent_token == one.token:
+                    return race, one
+        return None
+
     def order(self) -> Race:
         """Notes a race that `run` shall run."""
         race = Race()
+        self._running[race.race_id] = race
         self._save(race)
         return race
 
@@ -323,6 +333,7 @@ class Races:
         race.status, race.error = status, error
         race.seconds = round(time.time() - race.begun_at, 3)
         self._save(race)
+        self._running.pop(race.race_id, None)
 
     def _save(self, race: Race) -> None:
         self._records.put(race.race_id, race)

@@ -350,6 +350,25 @@ def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
     api.close()
 
 
+def test_machines_that_compete_are_nobody_s(api: FailoverApi) -> None:
+    """Each row of a machine that only competes says so, and the one that won says whose place it takes."""
+    instance_id = api.protected(files=FILES)
+    roles: dict[int, list[tuple[bool, int | None]]] = {}
+
+    def look() -> None:
+        for row in api.call("GET", "/instances")["instances"]:
+            if row["id"] != instance_id:
+                roles.setdefault(row["id"], []).append((row["race"] is not None, row["replaces"]))
+
+    with api.at("machine.running", look, part=api.market_url), api.at("failover.phase", look):
+        new_id = api.fail_over(instance_id)["new_instance_id"]
+    assert {role for one, seen in roles.items() if one != new_id for role in seen} <= {(True, None)}
+    assert (True, None) in roles[new_id]
+    assert (False, instance_id) in roles[new_id]
+    row = api.call("GET", f"/instances/{new_id}")
+    assert (row["race"], row["replaces"]) == (None, None)
+
+
 def test_a_race_for_a_user(api: FailoverApi) -> None:
     body = {"max_price": 1, "disk_size": 10, "label": "raced"}
     race_id = api.call("POST", "/instances/race", 202, json=body)["race_id"]

@@ -71,18 +71,23 @@ class ConsoleCloud:
     @keyword
     def hold_answers(self, match: str, seconds: float) -> None:
         """The API takes its time for what matches "METHOD /path"."""
-        self._break(kind="delay", match=match, seconds=seconds)
+        self._break(self.api.root, kind="delay", match=match, seconds=seconds)
+
+    @keyword
+    def hold_answers_of_market(self, match: str, seconds: float) -> None:
+        self._break(self.api.market_url, kind="delay", match=match, seconds=seconds)
 
     @keyword
     def break_answers_of_api(self, match: str, status: int, error: str) -> None:
-        self._break(kind="answer", match=match, status=status, body={"error": error, "detail": error})
+        self._break(self.api.root, kind="answer", match=match, status=status, body={"error": error, "detail": error})
 
-    def _break(self, **fault: Any) -> None:
-        self.api.admin.post(f"{self.api.root}/_sandbox/faults", json={"name": "test", **fault}).raise_for_status()
+    def _break(self, part: str, **fault: Any) -> None:
+        self.api.admin.post(f"{part}/_sandbox/faults", json={"name": "test", **fault}).raise_for_status()
 
     @keyword
     def mend_api(self) -> None:
-        self.api.admin.delete(f"{self.api.root}/_sandbox/faults").raise_for_status()
+        for part in (self.api.root, self.api.market_url):
+            self.api.admin.delete(f"{part}/_sandbox/faults").raise_for_status()
 
     @keyword
     def end_all_machines(self) -> None:

@@ -27,6 +27,19 @@ A Race Brings One Machine And Says So When The Others Are Gone
     ${price} =    Get Property    [data-testid=machine-price]    value
     Should Be Equal As Numbers    ${price}    ${row}[dph_total]
 
+Machines That Only Compete Are Nobody's
+    Hold Answers Of Market    DELETE .*/instances/.*    seconds=3
+    Visit As Demo User
+    Choose In Wizard    Qualquer região    RTX 4090    Race — mais rápido    label=raced
+    Click    role=button[name="Iniciar"]
+    Get Text    [data-testid=candidates]    contains    Pronta!
+    Go To    ${CONSOLE}/app/machines
+    Get Text    [data-testid=machine-status] >> nth=0    ==    Concorrendo
+    Get Text    [data-testid=machine-status] >> nth=1    ==    Concorrendo
+    Get Text    [data-testid=machines-status]    ==    Nenhuma máquina
+    Get Text    [data-testid=machines-status]    ==    1 máquina
+    Get Text    [data-testid=machine-status]    ==    Online
+
 The Cheapest Offer Is Rented Alone
     Visit As Demo User
     Choose In Wizard    EUA    RTX 3090    Mais econômica    label=cheap

@@ -22,6 +22,8 @@ const STATES = {
   offline: ["Offline", "bad"],
   error: ["Erro", "bad"],
 };
+// Rented by Dumont Cloud, and not (yet) a machine that its user can work on.
+const NOT_YET = { race: ["Concorrendo", "busy"], replaces: ["Assumindo", "busy"], warm_for: ["Reserva", "off"] };
 const JOBS = {
   failing_over: ["Failover", "busy"],
   lost: ["Perdida", "bad"],
@@ -59,8 +61,8 @@ const look = keepDoing(async () => {
   const seen = gather(listed.value.instances, agents.value, standbys.value);
   for (const id of [...machines.keys()].filter((one) => !seen.has(one))) remove(id);
   for (const [id, machine] of seen) show(id, machine);
-  const many = seen.size === 1 ? "1 máquina" : `${seen.size} máquinas`;
-  setText(byTestId("machines-status"), seen.size ? many : "Nenhuma máquina");
+  const own = [...seen.values()].filter(({ row }) => !notYet(row)).length;
+  setText(byTestId("machines-status"), own ? (own === 1 ? "1 máquina" : `${own} máquinas`) : "Nenhuma máquina");
 }, LOOK_EVERY);
 
 listenToFailovers((event) => wasReplaced(event.gpu_instance_id, event));
@@ -153,7 +155,7 @@ function update(card, id, { row, agent, standby, standbyKnown }) {
   const [state, kind] = stateOf(row, agent);
   setText(byTestId("open-details", card), label || `Máquina ${id}`);
   showBadge(byTestId("machine-status", card), state, kind);
-  card.dataset.state = row?.failover ? "failover" : (row?.actual_status ?? agent?.status);
+  card.dataset.state = row?.failover ? "failover" : (notYet(row) ?? row?.actual_status ?? agent?.status);
   setText(byTestId("machine-gpu", card), gpu(row, agent));
   setNumber(byTestId("machine-price", card), row?.dph_total, usdAnHour);
   setText(byTestId("machine-place", card), row?.geolocation ?? "");
@@ -166,7 +168,11 @@ function update(card, id, { row, agent, standby, standbyKnown }) {
   showActions(card.details, row, agent);
 }
 
+/** Why a machine at the market is none that its user has: a key of NOT_YET; undefined when it is his. */
+const notYet = (row) => row && Object.keys(NOT_YET).find((why) => row[why]);
+
 function stateOf(row, agent) {
+  if (notYet(row)) return NOT_YET[notYet(row)];
   if (row?.failover) return ["Failover", "busy"];
   const job = agent && (row === null || !["hibernated", "deleted"].includes(agent.status)) && JOBS[agent.status];
   return job || STATES[row?.actual_status] || [row?.actual_status ?? "Desconhecida", "busy"];
@@ -207,9 +213,16 @@ function showFacts(details, id, row, agent) {
   set("machine-disk", row?.disk_space && gigabytes(row.disk_space));
   set("machine-gpu-ram", row?.gpu_ram && gigabytes(row.gpu_ram / 1024));
   set("machine-gpu-util", row && agent?.gpu_utilization != null && percent(agent.gpu_utilization));
+  set("machine-role", role(row));
   set("machine-start", row?.start_date && moment(row.start_date));
   set("machine-hibernation", hibernation(agent));
   set("machine-snapshot", agent?.snapshot_id);
+}
+
+function role(row) {
+  if (row?.race) return "concorre com outras: fica a primeira que responder, e as demais são destruídas";
+  if (row?.replaces) return `toma o lugar da máquina ${row.replaces}; ainda não tem tudo`;
+  return row?.warm_for ? `espera para tomar o lugar da máquina ${row.warm_for}` : null;
 }
 
 function hibernation(agent) {
@@ -247,7 +260,7 @@ function showStandby(details, row, standby, known) {
 function showActions(details, row, agent) {
   const asleep = row === null && ["hibernated", "deleted"].includes(agent?.status);
   const atWork = Boolean(row?.failover) || ["hibernating", "waking", "failing_over", "migrating"].includes(agent?.status);
-  const runs = row?.actual_status === "running" && !atWork;
+  const runs = row?.actual_status === "running" && !atWork && !notYet(row);
   const lost = agent?.status === "lost";
   for (const button of details.querySelectorAll("[data-action]")) {
     const { action } = button.dataset;
