@@ -41,6 +41,14 @@ class ControlApi:
         self.http.close()
         self.admin.close()
 
+    def clear(self) -> None:
+        """Leaves nothing rented, and nothing wrong."""
+        self.admin.delete(f"{self.market_url}/_sandbox/faults")
+        self.admin.delete(f"{self.root}/_sandbox/subscriptions")
+        for row in self.call("GET", "/instances")["instances"]:
+            self.http.delete(f"/instances/{row['id']}")  # a warm machine goes with the one that it is for
+        assert self.call("GET", "/instances")["instances"] == []
+
     def call(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
         answer = self.http.request(method, path, **options)
         assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"

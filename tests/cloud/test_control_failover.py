@@ -20,9 +20,6 @@ def api(cloud: CloudUnderTest) -> Iterator[FailoverApi]:
     """Leaves nothing rented."""
     client = FailoverApi(cloud.environment)
     yield client
-    client.admin.delete(f"{client.market_url}/_sandbox/faults")
-    client.admin.delete(f"{client.root}/_sandbox/subscriptions")
-    client.call("PUT", "/failover/settings/global", json={})
     client.clear()
     client.close()
 

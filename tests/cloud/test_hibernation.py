@@ -22,10 +22,7 @@ def api(cloud: CloudUnderTest) -> Iterator[ControlApi]:
     """Leaves nothing rented."""
     client = ControlApi(cloud.environment)
     yield client
-    client.admin.delete(f"{client.market_url}/_sandbox/faults")
-    client.admin.delete(f"{client.root}/_sandbox/subscriptions")
-    for row in client.call("GET", "/instances")["instances"]:
-        client.call("DELETE", f"/instances/{row['id']}")
+    client.clear()
     client.close()
 
 

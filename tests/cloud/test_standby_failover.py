@@ -102,8 +102,7 @@ def run(cloud: CloudUnderTest) -> Iterator[Callable[[Callable[[Bench], Awaitable
             try:
                 yield made
             finally:
-                for row in made.api.call("GET", "/instances")["instances"]:
-                    made.api.http.delete(f"/instances/{row['id']}")
+                made.api.clear()
                 await made.close()
 
     async def on_bench(test: Callable[[Bench], Awaitable[None]]) -> None:
