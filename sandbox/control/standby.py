@@ -327,7 +327,7 @@ class Standbys:
                 return
             standby = self.standby_machine(association)
             if association.copy_is_whole and association.copied_from != association.synced_from:
-                await sync.push(self._copy(association), standby)
+                await sync.push(self._copy(association), standby, thorough=True)
                 association.synced_from = association.copied_from
             await sync.mark_serving(standby, serving=True)
         except ApiError as error:
@@ -355,13 +355,13 @@ class Standbys:
 
     async def _bring_back(self, association: Association, standby: Machine, machine: Machine) -> Brought:
         copy, begun = self._copy(association), time.monotonic()
-        for _ in range(ROUNDS):
-            begun_at = time.time()
+        for number in range(ROUNDS):
+            begun_at, again = time.time(), number > 0
             async with self._slots:
                 association.copy_is_whole = False
                 self._save(association)
-                await sync.pull(standby, copy)
-                copied = await sync.push(copy, machine)
+                await sync.pull(standby, copy, thorough=again)
+                copied = await sync.push(copy, machine, thorough=again)
                 changed, different = await asyncio.gather(
                     sync.differences(standby, copy, from_machine=True),
                     sync.differences(machine, copy, from_machine=False),

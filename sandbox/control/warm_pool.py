@@ -155,7 +155,7 @@ class WarmPool:
         try:
             machine = await self._machine(warm)
             if warm.copy_is_whole and warm.copied_from != warm.synced_from:
-                await sync.push(self._copy(warm), machine, excludes=EVERYTHING)
+                await sync.push(self._copy(warm), machine, excludes=EVERYTHING, thorough=True)
                 warm.synced_from = warm.copied_from
                 self._save(warm)
         except ApiError:
