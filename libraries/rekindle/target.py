@@ -156,6 +156,11 @@ class Target:
             )
         return self._standbys
 
+    @property
+    def label_prefix(self) -> str:
+        """What the labels of this run's machines begin with."""
+        return label_prefix(self.run_id)
+
     def growing_usd(self) -> float:
         """What the machines and standbys that are still there have cost so far."""
         now = time.monotonic()
@@ -174,7 +179,7 @@ class Target:
         not_witnessed = [] if self.market else ["market: the bill, because VAST_API_KEY is not given"]
         if cpu is None and self.made_standbys:
             not_witnessed.append("CPU cloud: the bill, because it shows none")
-        return self.books.settle(label_prefix(self.run_id), market, cpu, not_witnessed)
+        return self.books.settle(self.label_prefix, market, cpu, not_witnessed)
 
     @property
     def declined(self) -> frozenset[Witness]:
