@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,9 +15,11 @@ from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 from robot.libraries.DateTime import convert_time
 
+import paying
 from console import tell
 from redacting import Redacting
 from rekindle import renting, report, target
+from rekindle.cost import by_kind
 from rekindle.destruction import Gone, Proof
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
 from rekindle.rented import RentedMachine
@@ -27,7 +30,7 @@ from rekindle.timeline import table
 GONE_TIMEOUT = timedelta(seconds=30)
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener=Redacting())
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending()])
 class ProvisioningLibrary:
     """Opens the target, rents machines on it, destroys them, and proves that they are gone.
 
@@ -125,8 +128,28 @@ class ProvisioningLibrary:
 
     @keyword
     def close_target(self) -> None:
-        """Closes the target and lets the guard go. Fails when a machine of this run is still open."""
-        target.close()
+        """Closes the books and the target, and lets the guard go.
+
+        Everything that was paid for (machines, their disks and traffic, losers of races, standbys, volumes) stands in
+        `bill_<epoch>.json`: what we measured beside what is billed.
+
+        Raises:
+            AssertionError: a machine of this run was still there; or a bill differs by more than a billing second from
+                what we measured (names both numbers of each), or more was spent than the budget.
+        """
+        if (opened := target.opened()) is None:
+            return
+        failures = []
+        try:
+            failures += paying.settle(opened)
+        except RekindleError as failure:
+            failures.append(str(failure))
+        try:
+            target.close()
+        except RekindleError as failure:
+            failures.append(str(failure))
+        if failures:
+            raise Mismatch("\n".join(failures))
 
     @keyword
     def open_dumont_session(self, alias: str, logged_in: bool = False) -> None:
@@ -239,11 +262,16 @@ class ProvisioningLibrary:
         Its CPU standby goes with a machine, and is proven gone as well.
 
         Raises:
-            AssertionError: at least one could not be destroyed, or not be proven gone; names all of them.
+            AssertionError: at least one could not be destroyed, or not be proven gone; or was found stopped, although
+                its disk is paid for; names all of them.
         """
         opened = target.current()
         left = [machine for machine in opened.machines.values() if not machine.gone]
         failures: list[str] = []
+        try:
+            failures += paying.end_stopped(opened)
+        except RekindleError as failure:
+            failures.append(str(failure))
         with ThreadPoolExecutor(max(len(left), 1)) as pool:
             proofs = [pool.submit(opened.destroyer.destroy_and_prove, machine) for machine in left]
         for machine, proof in zip(left, proofs, strict=True):
@@ -281,7 +309,7 @@ def tell_proof(machine: RentedMachine, proof: Proof) -> None:
     tell(f"Gone: {machine}, by {len(proof.asked)} observations, {bill}")
     _note_gone(f"machine {machine.id}", proof)
     current = report.current()
-    current.machine_gone(machine.id, machine.gpu_name, proof.cost, proof.bill_usd)
+    current.machine_gone(machine.id, machine.gpu_name, proof.cost, proof.bill_usd, by_kind(proof.bill or ()))
     if proof.bill is not None:
         agreed = proof.reconciled()
         current.add_check("bill agrees with the measured life", "market", bill_rows=agreed.rows)
@@ -291,6 +319,7 @@ def tell_standby_proof(standby: Standby, proof: Gone) -> None:
     """Prints by whom it is witnessed that a standby is gone, and notes it in the report."""
     tell(f"Gone: {standby}, by {len(proof.asked)} observations, after {proof.seconds:.1f} s")
     _note_gone(f"standby {standby.name}", proof)
+    report.current().standby_gone(standby.name, standby.cost(time.monotonic()))
 
 
 def _note_gone(what: str, proof: Gone) -> None:

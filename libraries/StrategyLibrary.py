@@ -54,9 +54,14 @@ class StrategyLibrary:
         self._compared = self._compared or report.Report("strategies")
         if strategy != "disabled":
             failing_over.prepare(machine)
+        renter, warm = target.current().renter, None
         try:
+            if strategy == "warm_pool":
+                warm = renter.keep_warm(machine)
             effective = target.current().dumont.failover_strategy(machine.id, strategy)
         except RekindleError as error:
+            if warm:
+                renter.not_kept(machine, warm)
             raise failing_over.unprepared(machine, error) from None
         if effective != strategy:
             raise Mismatch(f"Strategy {strategy} was chosen for {machine}, but {effective!r} is in effect.")

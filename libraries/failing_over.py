@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 
 from robot.api import logger
@@ -10,6 +11,7 @@ from robot.api import logger
 from console import tell
 from ProvisioningLibrary import tell_proof
 from rekindle import report, target
+from rekindle.cost import Cost, Life
 from rekindle.errors import RekindleError, Unknown
 from rekindle.failover import (
     Failover,
@@ -103,6 +105,11 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
             failover.ticks.stop()
     new = opened.renter.arrived(failover.expected, claim.new_id, READY_TIMEOUT)
     opened.machines[new.id] = failover.new = new
+    # What was kept beside the old machine is the new one's now.
+    new.beside, failover.old.beside = failover.old.beside, []
+    lost = Cost(failover.expected.hourly_usd, Life(0.0, time.monotonic() - failover.expected.asked_at))
+    opened.books.race_lost(claim.losers, lost)
+    opened.budget.book(len(claim.losers) * lost.usd)
     current = report.current()
     current.resources |= {f"{failover.kind}_id": failover.id, "new_instance_id": str(new.id)}
     current.claims |= {f"{failover.kind}_total_sec": claim.total_seconds, "data_source": claim.data_source}

@@ -195,10 +195,10 @@ class Books:
         """Notes a machine that is proven gone."""
         self._machines[machine.id] = (str(machine), cost)
 
-    def race_lost(self, losers: Iterable[int], hourly_usd: float, seconds: float) -> None:
-        """Notes machines that lost a race: at most at this price, and for so long. They may not have lived at all."""
+    def race_lost(self, losers: Iterable[int], at_most: Cost) -> None:
+        """Notes machines that lost a race, and what each of them can have cost."""
         for loser in losers:
-            self._machines.setdefault(loser, (f"machine {loser} (lost a race)", Cost(hourly_usd, Life(0.0, seconds))))
+            self._machines.setdefault(loser, (f"machine {loser} (lost a race)", at_most))
 
     def standby_ended(self, name: str, cost: Cost) -> None:
         """Notes a standby that is proven gone."""

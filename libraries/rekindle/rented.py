@@ -75,6 +75,11 @@ class RentedMachine:
         """Remembers that it stood still for a while and need not be billed for it: its least cost is unknown."""
         self._interrupted = True
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is known that it stood still for a while."""
+        return self._interrupted
+
     def asked_at_epoch(self) -> float:
         """When the create call went out, in seconds since the epoch: what bills are asked from."""
         return time.time() - (time.monotonic() - self.asked_at)

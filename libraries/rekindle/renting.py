@@ -365,7 +365,7 @@ class Renter:
         if reservation := self._for_standbys.pop(intent, None):
             self._budget.settle(reservation, spent_usd)
 
-    def keep_warm(self, machine: RentedMachine, disk_gb: float = PRODUCTS_DISK_GB) -> None:
+    def keep_warm(self, machine: RentedMachine, disk_gb: float = PRODUCTS_DISK_GB) -> Held:
         """Sets the money aside for a machine that the product keeps warm for this one.
 
         Raises:
@@ -373,13 +373,14 @@ class Renter:
         """
         price = WARM_DEARER * machine.hourly_usd
         what = f"a machine to keep warm for {machine.id} (up to ${price:.2f}/h)"
-        machine.beside.append(self._hold(what, price, _minutes(machine.label), disk_gb))
+        held = self._hold(what, price, _minutes(machine.label), disk_gb)
+        machine.beside.append(held)
+        return held
 
-    def not_kept_warm(self, machine: RentedMachine) -> None:
+    def not_kept(self, machine: RentedMachine, held: Held) -> None:
         """Gives that money back: the product has refused."""
-        for held in machine.beside:
-            self._budget.settle(held.reservation, 0)
-        machine.beside.clear()
+        machine.beside.remove(held)
+        self._budget.settle(held.reservation, 0)
 
     def _hold(self, what: str, price: float, minutes: float, disk_gb: float) -> Held:
         reservation = self._budget.reserve(what, price, minutes, disk_gb)

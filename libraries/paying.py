@@ -1,0 +1,103 @@
+"""What a run pays for: watched while it goes on, and settled at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robot import result, running
+from robot.api import logger
+from robot.libraries.BuiltIn import BuiltIn
+
+from console import tell
+from rekindle import target
+from rekindle.errors import Mismatch
+from rekindle.market import MarketClient
+from rekindle.target import Target
+from rekindle.waiting import wait_until
+
+# So a machine is shown that is not running, but still there: its disk is paid for.
+STOPPED = frozenset({"exited", "stopped", "offline"})
+GONE_WITHIN = 30.0
+
+
+class Spending:
+    """The listener that keeps an eye on the money: an alarm at half of the budget, an orderly end when it is overdrawn.
+
+    The end comes between two tests: the one that runs is left to its teardown, the next ones fail before they begin.
+    How long a machine lives in between is limited by the minutes that were reserved for it.
+    """
+
+    ROBOT_LISTENER_API_VERSION = 3
+
+    def end_keyword(self, data: running.Keyword, result: result.Keyword) -> None:
+        """Raises the alarm, once."""
+        opened = target.opened()
+        if opened and (alarm := opened.budget.alarm(opened.growing_usd())):
+            logger.warn(alarm)
+
+    def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """Lets no test begin when the budget is overdrawn."""
+        opened = target.opened()
+        if opened and (overdrawn := opened.budget.overdrawn(opened.growing_usd())):
+            data.setup = None
+            data.body.clear()
+            data.body.create_keyword(name="Fail", args=[overdrawn])
+
+
+def settle(opened: Target) -> list[str]:
+    """Puts the bill beside what was measured: on the console, in log.html, and in `bill_<epoch>.json`.
+
+    Returns:
+        Sentences on what is wrong: the bill is off, or the budget overdrawn.
+    """
+    bill = opened.bill()
+    if not bill.items:
+        return []
+    logger.info(bill.html(), html=True)
+    tell(bill.line())
+    built_in = BuiltIn()
+    built_in.set_suite_metadata("Bill", bill.line().removeprefix("Bill: "), top=True)
+    path = bill.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))))
+    tell(f"Report: {path.name}")
+    troubles = []
+    if overdrawn := opened.budget.overdrawn(opened.growing_usd()):
+        troubles.append(overdrawn)
+    try:
+        bill.raise_unless_agreed()
+    except Mismatch as mismatch:
+        troubles.append(str(mismatch))
+    return troubles
+
+
+def _destroy(market: MarketClient, instance_id: int) -> None:
+    market.destroy(instance_id)
+    wait_until(
+        f"machine {instance_id} to be gone",
+        lambda: market.instance(instance_id) is None,
+        bool,
+        timeout=GONE_WITHIN,
+    )
+
+
+def end_stopped(opened: Target) -> list[str]:
+    """Destroys machines of this run that are stopped, and that nobody knows of any more.
+
+    Returns:
+        A sentence on each machine that was found stopped, known or not: its disk was paid for. Those that a test itself
+        has taken away are no surprise.
+    """
+    if opened.market is None:
+        return []
+    found = []
+    for row in opened.market.instances():
+        if row.actual_status not in STOPPED or not (row.label or "").startswith(opened.label_prefix):
+            continue
+        machine = opened.machines.get(row.id)
+        if machine and machine.interrupted:
+            continue
+        hourly = sum(charge.rate for charge in opened.market.charges(row.id) if charge.end is None)
+        told = f"Machine {row.id} (label {row.label}) was {row.actual_status}, but still rented: ${hourly:.4f}/h"
+        if machine is None or machine.gone:
+            _destroy(opened.market, row.id)
+        found.append(f"{told} for its disk. It is destroyed now.")
+    return found
