@@ -94,7 +94,8 @@ def test_no_snapshot_no_destruction(api: ControlApi) -> None:
     assert failed["snapshot_id"] is None
     assert failed["will_hibernate_at"] is not None  # it will be tried again, later
     assert "1" in api.run(instance_id, "cat /workspace/a/1")
-    assert events_of(api, instance_id) == ["idle_detected", "hibernation_failed"]
+    # Where heartbeats are late, as on a busy computer, it is found idle again.
+    assert list(dict.fromkeys(events_of(api, instance_id))) == ["idle_detected", "hibernation_failed"]
     assert "not hibernated (status: failed)" in api.error("POST", f"/instances/{instance_id}/wake", 409)
 
 
