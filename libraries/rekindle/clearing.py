@@ -14,8 +14,10 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from rekindle.errors import RekindleError
-from rekindle.ledger import Ledger, Rent, is_alive
+from rekindle.labels import label_prefix
+from rekindle.ledger import Ledger, Rent
 from rekindle.waiting import Clock
+from rekindle.wording import in_words
 
 T = TypeVar("T")
 
@@ -27,7 +29,12 @@ QUICK = 5.0
 # A product that hangs is not waited for: a machine that it does not destroy in this time is destroyed at the market.
 CALL_TIMEOUT = 2.0
 ESSENTIAL_TIMEOUT = 20.0
-PRODUCT, CPU_CLOUD = "Dumont Cloud", "the CPU cloud"
+PRODUCT, MARKET = "Dumont Cloud", "the marketplace"
+VOLUMES, CPU_CLOUD = "the marketplace's volumes", "the CPU cloud"
+AFTER_THE_RUN = "after the end of the run"
+
+Ours = Callable[[str | None, int], bool]
+"""Whether a machine of this label and id may be destroyed."""
 
 
 class Row(Protocol):
@@ -44,6 +51,28 @@ class Cloud(Protocol):
 
     def instances(self) -> Sequence[Row]: ...
     def destroy(self, instance_id: int, /) -> object: ...
+
+
+class HasVolumes(Protocol):
+    """A market that has volumes."""
+
+    def volumes(self) -> Sequence[Row]: ...
+    def delete_volume(self, volume_id: int, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """The volumes of a market, listed and destroyed as machines are."""
+
+    market: HasVolumes
+
+    def instances(self) -> Sequence[Row]:
+        """Every volume of the account."""
+        return self.market.volumes()
+
+    def destroy(self, volume_id: int, /) -> object:
+        """Deletes it. One that a machine still uses is refused."""
+        return self.market.delete_volume(volume_id)
 
 
 @dataclass
@@ -79,45 +108,60 @@ class Clearing:
         ledger: Ledger,
         say: Callable[[str], None],
         *,
+        volumes: Cloud | None = None,
         cpu_cloud: Cloud | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`market` and `cpu_cloud` are None when the user has no key for them; `say` writes a line of the log.
+        """`market`, its `volumes` and `cpu_cloud` are None when the user has no key for them; `say` writes a line of
+        the log.
 
         The product is asked first, because it must know that its user wants the machine gone, or it might replace it.
         The market is asked to destroy what is still there at the next look. Its listing is the one that counts. So it
-        is with the CPU cloud and the standbys, which carry the label of their GPU machine in their name.
+        is with volumes, and with the CPU cloud and its standbys, which carry the label of their GPU machine in their
+        name.
         """
-        self._clouds: Mapping[str, Cloud] = (
-            {PRODUCT: dumont}
-            | ({"the marketplace": market} if market else {})
-            | ({CPU_CLOUD: cpu_cloud} if cpu_cloud else {})
-        )
-        self._witnesses = ["the marketplace" if market else PRODUCT, *([CPU_CLOUD] if cpu_cloud else [])]
-        self._witness = " and ".join(self._witnesses)
+        optional = {MARKET: market, VOLUMES: volumes, CPU_CLOUD: cpu_cloud}
+        known = {name: cloud for name, cloud in optional.items() if cloud}
+        self._clouds: Mapping[str, Cloud] = {PRODUCT: dumont} | known
+        self._witnesses = list(known) if market else [PRODUCT, *known]
+        self._witness = in_words(self._witnesses)
         self._ledger = ledger
         self._say = say
         self._clock = clock or Clock()
         self._hanging: dict[tuple[str, str], threading.Thread] = {}
 
-    def clear(self, rents: Sequence[Rent], prefix: str | None = None, *, patience: float = PATIENCE) -> Cleared:
-        """Destroys the machines of the rents, and every one whose label begins with the prefix; closes the rents.
+    def clear(
+        self,
+        rents: Sequence[Rent],
+        ours: Ours | None = None,
+        *,
+        patience: float = PATIENCE,
+        when: str = AFTER_THE_RUN,
+    ) -> Cleared:
+        """Destroys machines until two listings of the witnesses, one after the other, show none of them, or until the
+        patience ends; closes the rents.
 
-        It ends when two listings of the witnesses, one after the other, show none of them, or when the patience does.
+        Args:
+            rents: what the ledger knows of them.
+            ours: which machines; those of the rents when None.
+            patience: seconds.
+            when: it happens, for the ledger.
         """
+        ours = ours or of(rents)
         begun = self._clock.now()
-        quiet = max((_window(rent) for rent in rents), default=0.0)
+        # Where a machine was rented on another cloud, none will come here.
+        quiet = max((_window(rent) for rent in rents if rent.target == self._ledger.target), default=0.0)
         cleared = Cleared()
         looks_in_vain = 0
         while True:
-            lists = self._lists(rents, prefix)
+            lists = self._lists(ours)
             seen = self._seen(lists)
             looks_in_vain = looks_in_vain + 1 if seen == {} else 0
             elapsed = self._clock.now() - begun
             if looks_in_vain >= 2 and elapsed >= quiet:
                 break
             if elapsed >= patience:
-                self._give_up(cleared, seen, rents)
+                self._give_up(cleared, lists, rents)
                 break
             present = {id_: label for ours in lists.values() for id_, label in ours.items()}
             self._destroy(lists, again=cleared.destroyed)
@@ -125,7 +169,7 @@ class Clearing:
             cleared.destroyed |= present if seen is None else seen
             # Quick while there is something to do, gentle while a lost create call is waited for.
             self._clock.pause(PAUSE if present or elapsed < QUICK else 4 * PAUSE)
-        self._close(rents, cleared)
+        self._close(rents, cleared, when)
         return cleared
 
     def _seen(self, lists: Mapping[str, dict[int, str]]) -> dict[int, str] | None:
@@ -134,30 +178,24 @@ class Clearing:
             return None
         return {id_: label for witness in self._witnesses for id_, label in lists[witness].items()}
 
-    def _lists(self, rents: Sequence[Rent], prefix: str | None) -> dict[str, dict[int, str]]:
+    def _lists(self, ours: Ours) -> dict[str, dict[int, str]]:
         """Our machines, label by id, in the listing of every cloud that answers."""
 
-        def ours(cloud: Cloud) -> dict[int, str]:
-            return {
-                row.id: row.label or ""
-                for row in cloud.instances()
-                if (prefix and (row.label or "").startswith(prefix))
-                or any(rent.is_of(row.label, row.id) for rent in rents)
-            }
+        def listed(cloud: Cloud) -> dict[int, str]:
+            return {row.id: row.label or "" for row in cloud.instances() if ours(row.label, row.id)}
 
-        calls = {(name, "list its machines"): partial(ours, cloud) for name, cloud in self._clouds.items()}
+        calls = {(name, "list its machines"): partial(listed, cloud) for name, cloud in self._clouds.items()}
         essential = [(witness, "list its machines") for witness in self._witnesses]
         answers = self._at_once(calls, essential=essential)
         return {name: rows for (name, _), rows in answers.items()}
 
     def _destroy(self, lists: Mapping[str, Mapping[int, str]], again: Collection[int]) -> None:
         """Asks the product to destroy the GPU machines; for what survived that, everybody who can have it."""
-        standbys = lists.get(CPU_CLOUD, {})
-        machines = {id_ for name, ours in lists.items() if name != CPU_CLOUD for id_ in ours}
+        machines = {id_ for name in (PRODUCT, MARKET) for id_ in lists.get(name, ())}
         calls = {
             (name, f"destroy {id_}"): partial(cloud.destroy, id_)
             for name, cloud in self._clouds.items()
-            for id_ in (standbys if name == CPU_CLOUD else machines)
+            for id_ in (machines if name in {PRODUCT, MARKET} else lists.get(name, ()))
             if name == PRODUCT or id_ in again
         }
         for name, what in calls:
@@ -192,20 +230,26 @@ class Clearing:
         self._hanging = {name: thread for name, thread in self._hanging.items() if thread.is_alive()}
         return answers.copy()
 
-    def _give_up(self, cleared: Cleared, seen: Mapping[int, str] | None, rents: Sequence[Rent]) -> None:
+    def _give_up(self, cleared: Cleared, lists: Mapping[str, Mapping[int, str]], rents: Sequence[Rent]) -> None:
         """Names what is not settled; it stays open in the ledger for the next sweep."""
-        for id_, label in (seen or {}).items():
-            cleared.destroyed.pop(id_, None)
-            cleared.unsettled.append(f"{self._witness} still lists machine {id_} ({label or 'no label'})")
-        if not seen:
-            cleared.unsettled.append(f"{self._witness} did not say clearly which machines there are")
+        silent = [witness for witness in self._witnesses if witness not in lists]
+        for witness in self._witnesses:
+            for id_, label in lists.get(witness, {}).items():
+                cleared.destroyed.pop(id_, None)
+                what = "volume" if witness == VOLUMES else "machine"
+                cleared.unsettled.append(
+                    f"{MARKET if witness == VOLUMES else witness} still lists {what} {id_} ({label or 'no label'})"
+                )
+        if silent or not cleared.unsettled:
+            who = in_words(silent or self._witnesses)
+            cleared.unsettled.append(f"{who} did not say clearly which machines there are")
         cleared.unsettled += [f"{rent.label} stays open in the ledger" for rent in rents]
 
-    def _close(self, rents: Sequence[Rent], cleared: Cleared) -> None:
+    def _close(self, rents: Sequence[Rent], cleared: Cleared, when: str) -> None:
         """Writes into the ledger what is proven."""
         if cleared.unsettled:
             return
-        proof = f"absent from two listings of {self._witness} after the end of the run"
+        proof = f"absent from two listings of {self._witness} {when}"
         for rent in rents:
             found = any(rent.is_of(label, id_) for id_, label in cleared.destroyed.items())
             if not found and rent.target != self._ledger.target:
@@ -222,13 +266,15 @@ class Clearing:
                 return
 
 
-def sweep(clearing: Clearing, ledger: Ledger) -> Cleared:
-    """Destroys what earlier runs have left: the open rents of processes that have ended, by their exact labels.
+def of(rents: Sequence[Rent]) -> Ours:
+    """The machines of these rents, and no other."""
+    return lambda label, id_: any(rent.is_of(label, id_) for rent in rents)
 
-    Asks nobody when the ledger holds none.
-    """
-    dead = [rent for rent in ledger.open_rents() if not is_alive(rent.owner)]
-    return clearing.clear(dead) if dead else Cleared()
+
+def of_run(run_id: str, rents: Sequence[Rent] = ()) -> Ours:
+    """The machines of a run, whether its ledger names them or not."""
+    prefix, known = label_prefix(run_id), of(rents)
+    return lambda label, id_: (label or "").startswith(prefix) or known(label, id_)
 
 
 def _window(rent: Rent) -> float:

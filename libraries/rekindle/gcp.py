@@ -11,7 +11,7 @@ from rekindle.http import Habits, Refused, ServiceClient
 from rekindle.market import Charge, read_charge
 
 # `dumont-<label of the GPU machine>-<epoch>`: how the product names a standby.
-_NAME = re.compile(r"dumont-(?P<label>.+)-\d+")
+_NAME = re.compile(r"dumont-(?P<label>.+)-(?P<epoch>\d+)")
 MOST_PAGES = 1000
 # Standard persistent disks, by the CPU cloud's price list.
 DISK_USD_PER_GB_MONTH = 0.04
@@ -46,6 +46,12 @@ class CpuMachine:
         """The label of the GPU machine that it stands by, out of its name."""
         found = _NAME.fullmatch(self.name)
         return found["label"] if found else None
+
+    @property
+    def named_at(self) -> float | None:
+        """When it was ordered, in seconds since the epoch, out of its name."""
+        found = _NAME.fullmatch(self.name)
+        return float(found["epoch"]) if found else None
 
 
 class GcpClient(ServiceClient):

@@ -3,7 +3,8 @@
     python -m rekindle.guard
 
 It is started before the first rent, reads its orders (one line of JSON, credentials included) from its standard input,
-proves that it can do its work, and answers `ready`. Then it sleeps until
+proves that it can do its work, and answers `ready`. While the run goes on it destroys machines that live longer than
+the minutes reserved for them, and answers `ready` whenever it is asked by a line `ready`; until
 
 - its standard input ends or the run's process is gone: it destroys every machine that the ledger names for this run or
   that carries a label of this run, and looks on for a while, so that a create call that was under way is caught too;
@@ -31,19 +32,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from rekindle.clearing import PATIENCE, Cleared, Clearing, sweep
+from rekindle.clearing import PATIENCE, Cleared, Clearing, Volumes, of_run
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
 from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger, process_identity
 from rekindle.market import MarketClient
+from rekindle.overtime import Overtime, outlived
 from rekindle.settings import Settings
 from rekindle.waiting import wait_until
-
-__all__ = ["Guard", "GuardNotReady", "sweep"]
+from rekindle.wording import named
 
 START_TIMEOUT = 20.0
+# A guard that does not say within this time that it is there is replaced.
+ASK_TIMEOUT = 5.0
+# Between two looks for machines that are due.
+LOOK = 2.0
 READY = "ready"
 DONE = "done"
 # What a Python needs to start and to reach the target. The rest of the environment may hold credentials.
@@ -119,7 +124,7 @@ class Guard:
             GuardNotReady: it cannot; the message says why. Nothing may be rented then.
         """
         with self._lock:
-            if self._process and self._process.poll() is None:
+            if self._answers():
                 return
             self._end()
             self._process = self._start()
@@ -135,7 +140,7 @@ class Guard:
         """Ends the guard. Whatever this run has left open it destroys first.
 
         Raises:
-            Mismatch: machines had been left; they are destroyed now.
+            Mismatch: machines had been left, or had outlived their minutes; they are destroyed now.
             Unknown: it could not be told whether all are gone.
         """
         if not self._process:
@@ -148,11 +153,7 @@ class Guard:
                 f"left: {error}"
             ) from error
         with self._lock:
-            process = self._process
-            assert process.stdin is not None  # noqa: S101 - it was asked for
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(f"{DONE}\n")
-                process.stdin.flush()
+            self._tell(DONE)
             answer = self._read(PATIENCE + START_TIMEOUT)
             self._end()
         try:
@@ -173,7 +174,27 @@ class Guard:
                 f"At the end of run {self._run_id} machines were still rented. The guard did this: {cleared}. "
                 f"Log: {self.log}."
             )
+        if due := outlived(self._ledger, self._run_id):
+            machines = [f"{rent.instance_id} ({rent.label or 'no label'}, {rent.minutes:g} min)" for rent in due]
+            raise Mismatch(
+                f"Run {self._run_id} kept machines for longer than money was reserved, and the guard destroyed them "
+                f"while it went on: {named(machines)}. Allow more: --variable MACHINE_MINUTES:60. Log: {self.log}."
+            )
         return cleared
+
+    def _answers(self) -> bool:
+        """Whether the guard runs and does not only hang."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        self._tell(READY)
+        return self._read(ASK_TIMEOUT) == READY
+
+    def _tell(self, line: str) -> None:
+        assert self._process is not None  # noqa: S101 - the callers have started it
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
 
     def _start(self) -> subprocess.Popen[str]:
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
@@ -229,7 +250,8 @@ class Guard:
         """Leaves neither a process nor a zombie. Killed before its input ends, which it would take for a crash."""
         if self._process:
             self._process.kill()
-            with self._process:  # closes the pipes and waits
+            # Closes the pipes, in which something may be left that nobody will read, and waits.
+            with contextlib.suppress(BrokenPipeError), self._process:
                 pass
             self._process = None
 
@@ -260,7 +282,8 @@ def main() -> None:
         return
     _answer(READY)
     say(f"watching over process {orders.run_pid}")
-    done = _wait_for_end(orders, commands)
+    overtime = Overtime(clearing(), ledger, orders.run_id, say)
+    done = _wait_for_end(orders, commands, overtime)
     say("the run says that it is done" if done else "the run has ended without a word")
     if orders.private_files and not done:
         shutil.rmtree(orders.private_files, ignore_errors=True)
@@ -271,29 +294,30 @@ def main() -> None:
         rents = []
     # After an orderly end all was proven gone already; a cloud that is down too is not waited for as long then.
     patience = PATIENCE if rents or not done else PATIENCE / 6
-    cleared = clearing.clear(rents, label_prefix(orders.run_id), patience=patience)
+    cleared = clearing().clear(rents, of_run(orders.run_id, rents), patience=patience)
     say(str(cleared))
     _answer(json.dumps(asdict(cleared)))
 
 
-def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Clearing:
-    """Logs in and lists once, as a proof that both can be done."""
+def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Callable[[], Clearing]:
+    """Logs in and lists once, as a proof that both can be done. Returns what makes a clearing, one for each use."""
     # No retries inside of a call: the clearing looks again by itself, and faster.
     dumont = DumontClient(orders.dumont_url, orders.dumont_email, orders.dumont_password, pauses=())
     market = None
     if orders.market_url and orders.market_key:
         market = MarketClient(orders.market_url, orders.market_key, pauses=())
+    volumes = Volumes(market) if market else None
     gcp = None
     if orders.gcp_url and orders.gcp_project and orders.gcp_token:
         gcp = GcpClient(orders.gcp_url, orders.gcp_project, orders.gcp_token, pauses=())
     wait_until(
         "the target to let the guard in",
-        lambda: [cloud.instances() for cloud in (dumont, market, gcp) if cloud],
+        lambda: [cloud.instances() for cloud in (dumont, market, volumes, gcp) if cloud],
         bool,
         timeout=START_TIMEOUT / 2,
         tolerate=(Weather, Unknown),
     )
-    return Clearing(dumont, market, ledger, say, cpu_cloud=gcp)
+    return lambda: Clearing(dumont, market, ledger, say, volumes=volumes, cpu_cloud=gcp)
 
 
 def _answer(line: str) -> None:
@@ -301,8 +325,8 @@ def _answer(line: str) -> None:
         print(line, flush=True)
 
 
-def _wait_for_end(orders: Orders, commands: io.FileIO) -> bool:
-    """Sleeps until the run ends. Returns whether it said that it is done."""
+def _wait_for_end(orders: Orders, commands: io.FileIO, overtime: Overtime) -> bool:
+    """Works until the run ends. Returns whether it said that it is done."""
     # Not only its standard input is watched, because a child that the run has forked may hold that open.
     try:
         process = os.pidfd_open(orders.run_pid)
@@ -310,8 +334,17 @@ def _wait_for_end(orders: Orders, commands: io.FileIO) -> bool:
         return False
     if process_identity(orders.run_pid) != orders.run_process:
         return False
-    ready, _, _ = select.select([commands.fileno(), process], [], [])
-    return commands.fileno() in ready and commands.readline().strip() == DONE.encode()
+    while True:
+        ready, _, _ = select.select([commands.fileno(), process], [], [], LOOK)
+        if commands.fileno() in ready:
+            line = commands.readline().strip()
+            if line != READY.encode():
+                return line == DONE.encode()
+            _answer(READY)
+        elif ready:
+            return False
+        else:
+            overtime.look()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -21,14 +20,13 @@ from urllib.parse import urlsplit
 
 from rekindle.books import Books, RunBill
 from rekindle.budget import Budget
-from rekindle.clearing import Clearing, sweep
 from rekindle.destruction import Destroyer
 from rekindle.dumont import DumontClient
 from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
-from rekindle.errors import Misconfigured, RekindleError
+from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
 from rekindle.guard import Guard
-from rekindle.labels import label_prefix
+from rekindle.labels import label_prefix, new_run_id
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
@@ -37,6 +35,7 @@ from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
 from rekindle.settings import Settings
 from rekindle.standby import Standby, Standbys
+from rekindle.sweeping import Sweeper, Swept
 
 Kind = Literal["sandbox", "live"]
 Witness = Literal["market", "restic", "gcp"]
@@ -99,6 +98,8 @@ class Target:
         books: what it has paid for.
         machines: what this run has rented, by id; those that are gone too.
         warnings: what the user should know although nothing failed.
+        sweeper: finds and destroys what runs that are over have left.
+        swept: what it did when the target was opened; None when it could not look.
         folder: private files of this run, removed with it.
     """
 
@@ -115,6 +116,8 @@ class Target:
     budget: Budget
     books: Books
     warnings: list[str]
+    sweeper: Sweeper
+    swept: Swept | None
     folder: Path
     gcp: GcpClient | None = None
     machines: dict[int, RentedMachine] = field(default_factory=dict)
@@ -152,7 +155,12 @@ class Target:
         if self._standbys is None:
             known_hosts = self.folder / "known_hosts"
             self._standbys = Standbys(
-                self.dumont, self.gcp, self.renter, known_hosts, self.settings.ssh_key_path, ended=self.books.standby_ended
+                self.dumont,
+                self.gcp,
+                self.renter,
+                known_hosts,
+                self.settings.ssh_key_path,
+                ended=self.books.standby_ended,
             )
         return self._standbys
 
@@ -246,7 +254,7 @@ def open_target(
         kind, budget_usd, declined, state_dir, env_file, environment: as in `Choice`.
 
     Raises:
-        Misconfigured: a credential or the budget is missing or wrong, the API cannot be reached or entered, or another
+        Misconfigured: a credential or the budget is missing or wrong, an API cannot be reached or entered, or another
             target is open.
         CloudDown: the embedded cloud does not start.
     """
@@ -375,9 +383,10 @@ def _open(choice: Choice) -> Target:
     gcp = None
     if "gcp" not in choice.declined and settings.gcp_url and settings.gcp_project and settings.gcp_access_token:
         gcp = GcpClient(settings.gcp_url, settings.gcp_project, settings.gcp_access_token.get_secret_value())
-    run_id = f"{time.strftime('%m%d%H%M%S')}-{secrets.token_hex(3)}"
+    run_id = new_run_id()
     ledger = Ledger(STATE_DIR / "ledger.db", target=settings.dumont_api_url)
-    swept = sweep(Clearing(dumont, market, ledger, lambda _: None, cpu_cloud=gcp), ledger)
+    sweeper = Sweeper(dumont, market, gcp, ledger)
+    swept, trouble = _swept(sweeper, market)
     budget = Budget(choice.budget_usd)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
     # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
@@ -407,7 +416,23 @@ def _open(choice: Choice) -> Target:
         books=books,
         warnings=[
             *settings.warnings,
-            *([f"Left by earlier runs: {swept}."] if swept.destroyed or swept.unsettled else []),
+            *trouble,
+            *([f"Left by earlier runs: {swept}."] if swept and not swept.ended_nothing else []),
         ],
+        sweeper=sweeper,
+        swept=swept,
         folder=folder,
     )
+
+
+def _swept(sweeper: Sweeper, market: MarketClient | None) -> tuple[Swept | None, list[str]]:
+    """Sweeps before anything is rented; returns also what the user should know when that cannot be done.
+
+    A wrong key is told here already, and not by the first rent. Any other trouble of the market may pass until then.
+    """
+    try:
+        if market:
+            market.balance()
+        return sweeper.sweep(), []
+    except (Unknown, Weather) as error:
+        return None, [f"It could not be seen whether earlier runs have left machines: {error}"]

@@ -29,6 +29,12 @@ def shown(path: str) -> str:
     )
 
 
+def in_words(items: Sequence[str]) -> str:
+    """All items by name: "a, b and c"."""
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def named(items: Sequence[str]) -> str:
     """The first items by name, the rest as a number: "a, b … and 3 more"."""
     rest = len(items) - NAMED

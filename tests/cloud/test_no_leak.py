@@ -15,12 +15,12 @@ import httpx2
 import psutil
 import pytest
 
-from rekindle.clearing import Cleared, Clearing, sweep
 from rekindle.dumont import DumontClient
 from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger, State
 from rekindle.market import MarketClient
 from rekindle.settings import Settings
+from rekindle.sweeping import Sweeper, Swept
 from rekindle.waiting import wait_until
 from tests.cloud.doomed_run import RUN_ID
 from tests.cloud_under_test import CloudUnderTest
@@ -97,8 +97,8 @@ class Doomed:
     def states(self) -> list[State]:
         return [rent.state for rent in self.ledger.rents(RUN_ID)]
 
-    def sweep(self) -> Cleared:
-        return sweep(Clearing(self.dumont, self.market, self.ledger, lambda _: None), self.ledger)
+    def sweep(self) -> Swept:
+        return Sweeper(self.dumont, self.market, None, self.ledger).sweep()
 
     def close(self) -> None:
         if self._process:
@@ -256,9 +256,9 @@ def test_the_next_run_destroys_what_is_left_when_the_guard_was_killed_too(run: D
     run.kill()
     run.dead()
     assert len(run.of_ours()) == 1
-    assert [*run.sweep().destroyed.values()] == [f"{PREFIX}1-30m"]
+    assert [*run.sweep().cleared.destroyed.values()] == [f"{PREFIX}1-30m"]
     assert sorted(run.labels()) == strangers
-    assert run.sweep() == Cleared()
+    assert run.sweep().ended_nothing
 
 
 def test_an_orderly_end_leaves_neither_machine_nor_guard(run: Doomed) -> None:

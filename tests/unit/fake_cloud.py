@@ -9,7 +9,7 @@ from typing import Any
 
 from rekindle.dumont import InstanceView, Offer
 from rekindle.http import Refused
-from rekindle.market import Charge, MarketInstance
+from rekindle.market import Charge, MarketInstance, Volume
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock
 
@@ -51,6 +51,7 @@ class FakeCloud:
 
     offers: list[Offer] = field(default_factory=lambda: [offer(1000012)])
     contracts: dict[int, Contract] = field(default_factory=dict)
+    volumes: list[Volume] = field(default_factory=list)
     now: float = 1000.0
     boots_into: str | None = "running"
     answers: bool = True
@@ -169,6 +170,16 @@ class FakeMarket:
         seconds = (self.cloud.now if contract.ended is None else contract.ended) - contract.begun
         usd = contract.price * seconds / 3600
         return self.on_charges([Charge(contract.begun, contract.ended, seconds, usd, contract.price, "gpu")])
+
+    def bill(self) -> dict[int, list[Charge]]:
+        return {number: self.charges(number) for number in self.cloud.contracts}
+
+    def volumes(self) -> list[Volume]:
+        return list(self.cloud.volumes)
+
+    def delete_volume(self, volume_id: int) -> bool:
+        self.cloud.volumes = [volume for volume in self.cloud.volumes if volume.id != volume_id]
+        return True
 
     def destroy(self, instance_id: int) -> bool:
         self.cloud.calls.append(f"market destroy {instance_id}")

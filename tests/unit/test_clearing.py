@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from rekindle import clearing
-from rekindle.clearing import CREATE_WINDOW, Cleared, Clearing, sweep
+from rekindle.clearing import CREATE_WINDOW, Cleared, Clearing, Volumes, of_run
 from rekindle.errors import Unknown
 from rekindle.http import RateLimited
-from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger, State
 from tests.unit.fake_cloud import FIRST_ID, FakeCloud
 
 LABEL = "rekindle-r1-1"
-PREFIX = label_prefix("r1")
 
 
 class House:
@@ -43,7 +41,8 @@ class House:
         return number
 
     def clear(self) -> Cleared:
-        return self.clearing.clear(self.ledger.open_rents("r1"), PREFIX)
+        rents = self.ledger.open_rents("r1")
+        return self.clearing.clear(rents, of_run("r1", rents))
 
     def states(self) -> list[State]:
         return [rent.state for rent in self.ledger.rents("r1")]
@@ -237,54 +236,9 @@ def test_a_broken_ledger_does_not_save_a_machine(house: House) -> None:
     house.rent()
     rents = house.ledger.open_rents()
     house.ledger.path.write_bytes(b"broken" * 1000)
-    cleared = house.clearing.clear(rents, PREFIX)
+    cleared = house.clearing.clear(rents, of_run("r1"))
     assert house.left() == []
     assert cleared.unsettled[0].startswith("The ledger of rented machines ")
-
-
-# The next run.
-
-
-def test_the_next_run_sweeps_what_a_dead_one_left(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.rent()
-    house.cloud.rent("rekindle-r1-9")  # of a run whose ledger does not name it: not provably dead
-    monkeypatch.setattr(clearing, "is_alive", lambda _: False)
-    assert sweep(house.clearing, house.ledger).destroyed == {FIRST_ID: LABEL}
-    assert house.left() == ["rekindle-r1-9"]
-    assert sweep(house.clearing, house.ledger) == Cleared()
-
-
-def test_a_run_that_lives_is_not_swept(house: House) -> None:
-    house.rent()
-    assert sweep(house.clearing, house.ledger) == Cleared()
-    assert house.left() == [LABEL]
-    assert house.cloud.calls == []
-
-
-def test_an_id_that_was_given_anew_is_not_swept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    number = house.rent()
-    house.cloud.contracts[number].label = "somebody else's"
-    monkeypatch.setattr(clearing, "is_alive", lambda _: False)
-    sweep(house.clearing, house.ledger)
-    assert house.left() == ["somebody else's"]
-    assert house.states() == [State.DESTROYED]
-
-
-def test_rents_on_another_target_stay_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = Ledger(house.ledger.path, "there")
-    there.created(there.intend("r0", "rekindle-r0-1", 7, 0.36, 30), 5)
-    monkeypatch.setattr(clearing, "is_alive", lambda _: False)
-    cleared = sweep(house.clearing, house.ledger)
-    assert (cleared.elsewhere, cleared.unsettled, len(house.ledger.open_rents())) == (["rekindle-r0-1"], [], 1)
-    assert str(cleared) == "rekindle-r0-1 was rented on another target"
-
-
-def test_a_target_at_a_new_address_is_known_by_the_label(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = Ledger(house.ledger.path, "the old port")
-    there.created(there.intend("r0", "rekindle-r0-1", 7, 0.36, 30), house.cloud.rent("rekindle-r0-1"))
-    monkeypatch.setattr(clearing, "is_alive", lambda _: False)
-    assert sweep(house.clearing, house.ledger).destroyed == {FIRST_ID: "rekindle-r0-1"}
-    assert house.ledger.open_rents() == []
 
 
 @dataclass
@@ -315,7 +269,7 @@ def test_a_standby_that_the_product_forgets_is_deleted_at_the_cpu_cloud(house: H
     clearing = Clearing(
         house.cloud.dumont, house.cloud.market, house.ledger, print, cpu_cloud=cpu_cloud, clock=house.cloud.clock
     )
-    cleared = clearing.clear(house.ledger.open_rents(), PREFIX)
+    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
     assert cleared.destroyed == {FIRST_ID: LABEL, 46: LABEL}
     assert (cpu_cloud.asked, [row.id for row in cpu_cloud.rows]) == ([46], [47, 48])
     assert house.left() == []
@@ -331,6 +285,61 @@ def test_a_cpu_cloud_that_does_not_answer_is_not_taken_for_empty(house: House) -
     clearing = Clearing(
         house.cloud.dumont, house.cloud.market, house.ledger, print, cpu_cloud=Away(), clock=house.cloud.clock
     )
-    cleared = clearing.clear(house.ledger.open_rents(), PREFIX)
-    assert "the marketplace and the CPU cloud did not say clearly which machines there are" in str(cleared)
+    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    assert "the CPU cloud did not say clearly which machines there are" in str(cleared)
     assert house.states() == [State.CREATED]
+
+
+class WithVolumes:
+    """A market with volumes, which it deletes only when no machine uses them."""
+
+    def __init__(self, cloud: FakeCloud, *rows: CpuRow) -> None:
+        self.rows = list(rows)
+        self.refused: list[int] = []
+        self._cloud = cloud
+
+    def volumes(self) -> list[CpuRow]:
+        return list(self.rows)
+
+    def delete_volume(self, volume_id: int, /) -> bool:
+        if self._cloud.living():
+            self.refused.append(volume_id)
+            raise Unknown(f"volume {volume_id} is in use")
+        self.rows = [row for row in self.rows if row.id != volume_id]
+        return True
+
+
+def test_a_volume_that_the_product_forgets_is_deleted_as_soon_as_no_machine_uses_it(house: House) -> None:
+    house.rent()
+    market = WithVolumes(house.cloud, CpuRow(5, LABEL), CpuRow(6, "rekindle-another-1"), CpuRow(7, None))
+    house.cloud.dumont.on_destroy = lambda _: True  # it says so
+    clearing = Clearing(
+        house.cloud.dumont, house.cloud.market, house.ledger, print, volumes=Volumes(market), clock=house.cloud.clock
+    )
+    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    assert cleared.destroyed == {FIRST_ID: LABEL, 5: LABEL}
+    assert [row.id for row in market.rows] == [6, 7]
+    assert house.states() == [State.DESTROYED]
+
+
+def test_a_volume_that_stays_is_named(house: House) -> None:
+    house.rent()
+    stranger = house.cloud.rent("somebody else's")  # which uses it
+    market = WithVolumes(house.cloud, CpuRow(5, LABEL))
+    clearing = Clearing(
+        house.cloud.dumont, house.cloud.market, house.ledger, print, volumes=Volumes(market), clock=house.cloud.clock
+    )
+    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    assert cleared.unsettled == [
+        f"the marketplace still lists volume 5 ({LABEL})",
+        f"{LABEL} stays open in the ledger",
+    ]
+    assert [contract.id for contract in house.cloud.living()] == [stranger]
+
+
+def test_rents_on_another_target_are_not_waited_for(house: House) -> None:
+    there = Ledger(house.ledger.path, "there")
+    there.intend("r1", LABEL, 7, 0.36, 30)
+    house.clear()
+    assert house.seconds() < CREATE_WINDOW / 2
+    assert house.states() == [State.INTENDED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,13 +16,32 @@ from rekindle.budget import Budget
 from rekindle.errors import Misconfigured
 from rekindle.target import Target
 
+# What the market says to the right key.
+NOTHING = {
+    "/api/v0/users/current/": {"credit": 1},
+    "/api/v1/instances/": {"instances": [], "total_instances": 0},
+    "/api/v0/volumes/": {"volumes": []},
+    "/api/v1/instances": {"instances": []},  # at Dumont Cloud
+}
 
-class _Login(BaseHTTPRequestHandler):
+
+class _Clouds(BaseHTTPRequestHandler):
+    """A Dumont API that lets everybody in, and a market that has one key and no machine."""
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
+        self._answer(200, {"token": "t"})
+
+    def do_GET(self) -> None:
+        if self.headers["authorization"] in {"Bearer key", "Bearer t"}:
+            self._answer(200, NOTHING[self.path.partition("?")[0]])
+        else:
+            self._answer(401, {"msg": "This is no key."})
+
+    def _answer(self, status: int, body: object) -> None:
+        self.send_response(status)
         self.end_headers()
-        self.wfile.write(b'{"token": "t"}')
+        self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
@@ -29,8 +49,8 @@ class _Login(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def product() -> Iterator[str]:
-    """The address of a Dumont API that lets everybody in."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Login) as server:
+    """The address of a Dumont API and a market."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Clouds) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -54,7 +74,7 @@ def variables(product: str, tmp_path: Path) -> dict[str, str]:
         "DUMONT_API_URL": product,
         "DUMONT_EMAIL": "test@test.com",
         "DUMONT_PASSWORD": "password",
-        "VAST_URL": "http://127.0.0.1:9",
+        "VAST_URL": product,
         "VAST_API_KEY": "key",
         "B2_KEY_ID": "id",
         "B2_APPLICATION_KEY": "key",
@@ -140,6 +160,27 @@ def test_a_declined_market_needs_no_key_and_is_not_asked(variables: dict[str, st
     target_ = target.open_target("live", budget_usd=1, declined=["market"], environment=keyless)
     assert target_.market is None
     assert target_.declined == {"market"}
+
+
+def test_a_wrong_key_for_the_market_is_told_when_the_target_is_opened(variables: dict[str, str]) -> None:
+    with pytest.raises(Misconfigured) as told:
+        opened(variables, VAST_API_KEY="wrong")
+    assert str(told.value) == (
+        f"The market at {variables['VAST_URL']} refused the key: This is no key. Check VAST_API_KEY."
+    )
+
+
+def test_a_market_in_trouble_is_no_reason_not_to_begin(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NOTHING, "/api/v1/instances/", {"success": False})
+    target_ = opened(variables)
+    assert target_.swept is None
+    (warning,) = target_.warnings
+    assert warning == (
+        "It could not be seen whether earlier runs have left machines: UNKNOWN: It cannot be told which machines "
+        "exist: the market's answer to GET /api/v1/instances/ has no list `instances`."
+    )
 
 
 def test_a_market_that_is_declined_is_not_asked_although_there_is_a_key(variables: dict[str, str]) -> None:
