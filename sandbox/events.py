@@ -10,14 +10,13 @@ So somebody outside can act between two steps of the cloud. A subscriber receive
 from __future__ import annotations
 
 import logging
-import ssl
-from ipaddress import ip_address
 
 import httpx2
 from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, HttpUrl, JsonValue, field_validator
 
 from sandbox.admin import PREFIX, admin_only
+from sandbox.loopback import NO_TLS, on_this_machine
 
 ANSWER_WITHIN = 10.0  # seconds that a subscriber may hold the cloud up
 
@@ -33,14 +32,7 @@ class Subscription(BaseModel):
     @field_validator("url")
     @classmethod
     def _stays_on_this_machine(cls, url: HttpUrl) -> HttpUrl:
-        host = (url.host or "").strip("[]")
-        try:
-            loopback = host == "localhost" or ip_address(host).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback or url.scheme != "http":
-            raise ValueError("must be on this machine: http://127.0.0.1:PORT/…")
-        return url
+        return on_this_machine(url)
 
 
 class Events:
@@ -61,9 +53,7 @@ class Events:
         subscribers = [subscription for subscription in self._subscriptions if subscription.event == name]
         if not subscribers:
             return
-        # An empty TLS context: the default one reads the system's certificates for a tenth of a second, for nothing.
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        async with httpx2.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False, verify=tls) as client:
+        async with httpx2.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False, verify=NO_TLS) as client:
             for subscriber in subscribers:
                 try:
                     answer = await client.post(str(subscriber.url), json={"event": name, "data": data})
