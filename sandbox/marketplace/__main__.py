@@ -46,7 +46,8 @@ def main() -> int:
     except BootFailed as error:
         print(error, file=sys.stderr)
         return 2
-    faults, events = Faults(secret.admin_token), Events(secret.admin_token)
+    callers = {secret.vast_api_key: "user", secret.dumont_vast_api_key: "product"}
+    faults, events = Faults(secret.admin_token, callers), Events(secret.admin_token)
     market = Market(Records(state.market_db), host, PROFILES[config.profile], config.seed, faults, events)
     market.keys.register(state.user_key.with_suffix(".pub").read_text())
     app = create_app(config, secret, market, faults, events)
