@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.middleware.base import RequestResponseEndpoint
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -27,7 +28,8 @@ class Part:
         self.app = FastAPI()
         self.calls = 0
         self.heard: list[object] = []
-        self.faults = Faults(TOKEN)
+        self.decide: Callable[[Any], Any] = lambda _: None
+        self.faults = Faults(TOKEN, {"of-the-user": "user"})
         self.events = Events(TOKEN)
 
         @self.app.middleware("http")
@@ -41,6 +43,27 @@ class Part:
         async def things() -> dict[str, int]:
             self.calls += 1
             return {"calls": self.calls}
+
+        @self.app.post("/api/echo")
+        async def echo(request: Request, q: str) -> dict[str, Any]:
+            return {"body": await request.json(), "q": q, "authorization": request.headers["authorization"]}
+
+        @self.app.get("/api/stream")
+        async def stream() -> StreamingResponse:
+            return StreamingResponse(iter(["data: 1\n\n", "data: 2\n\n"]), media_type="text/event-stream")
+
+        @self.app.get("/api/picture")
+        async def picture() -> Response:
+            return Response(b"\x89\xff", media_type="image/png")
+
+        @self.app.get("/api/page")
+        async def page() -> Response:
+            return Response("<html>", media_type="text/html")
+
+        @self.app.post("/decide")
+        async def decide(request: Request) -> Response:
+            said = self.decide(await request.json())
+            return Response(status_code=204) if said is None else JSONResponse(said)
 
         @self.app.post("/hear")
         async def hear(request: Request) -> None:
@@ -187,6 +210,9 @@ def test_a_machine_fault_is_used_up_by_the_machines(part: Part, client: httpx2.C
         ({"name": "x", "kind": "reset", "oops": 1}, "oops"),
         ({"name": "x", "kind": "answer", "status": 99}, "status"),
         ({"name": "x", "kind": "reset", "times": 0}, "times"),
+        ({"name": "x", "kind": "rewrite"}, "give both or neither"),
+        ({"name": "x", "kind": "reset", "url": "http://127.0.0.1:1/"}, "give both or neither"),
+        ({"name": "x", "kind": "instead", "url": "http://example.com/"}, "must be on this machine"),
     ],
 )
 def test_a_wrong_fault_is_refused(client: httpx2.Client, fault: dict[str, object], says: str) -> None:
@@ -205,7 +231,9 @@ def test_the_door_needs_the_token(client: httpx2.Client, header: str, route: str
 
 
 def test_the_door_is_not_in_the_product_s_openapi(client: httpx2.Client) -> None:
-    assert list(client.get("/openapi.json").json()["paths"]) == ["/api/things", "/hear"]
+    assert list(client.get("/openapi.json").json()["paths"]) == [
+        "/api/things", "/api/echo", "/api/stream", "/api/picture", "/api/page", "/decide", "/hear",
+    ]  # fmt: skip
 
 
 def subscribe(client: httpx2.Client, event: str, url: str) -> httpx2.Response:
@@ -254,3 +282,90 @@ def test_events_stay_on_this_machine(client: httpx2.Client, url: str) -> None:
 def test_loopback_by_any_name_is_this_machine(client: httpx2.Client) -> None:
     for url in ("http://localhost:1/", "http://127.0.0.9:1/", "http://[::1]:1/"):
         assert subscribe(client, "a", url).status_code == 201
+
+
+# ── Programs outside that decide ────────────────────────────────────────────────────────────────────────────────────
+
+
+def asked(part: Part, client: httpx2.Client, kind: str, decide: Callable[[Any], Any], **fault: object) -> None:
+    """Puts a fault on whose program is this function: what it returns is said, None is nothing."""
+    part.decide = decide
+    put(client, name=f"ask-{kind}", kind=kind, match="^(GET|POST) /api", url=f"{client.base_url}/decide", **fault)
+
+
+def test_an_answer_is_rewritten_after_the_handler(part: Part, client: httpx2.Client) -> None:
+    seen = []
+
+    def one_more(asked: Any) -> Any:
+        seen.append(asked)
+        return {"answer": asked["answer"] | {"body": {"calls": asked["answer"]["body"]["calls"] + 1}, "status": 203}}
+
+    asked(part, client, "rewrite", one_more)
+    answer = client.post(
+        "/api/things?limit=3&api_key=k", json={"a": [1]}, headers={"Authorization": "Bearer of-the-user"}
+    )
+    assert (answer.status_code, answer.json(), part.calls) == (203, {"calls": 2}, 1)
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert answer.headers["content-type"] == "application/json"
+    ((request, honest),) = [(one["request"], one["answer"]) for one in seen]
+    assert (request["method"], request["path"], request["query"]) == ("POST", "/api/things", {"limit": "3"})
+    assert (request["caller"], request["body"]) == ("user", {"a": [1]})
+    assert (honest["status"], honest["body"]) == (200, {"calls": 1})
+    assert "of-the-user" not in repr(seen)
+
+
+def test_nothing_said_leaves_the_answer_as_it_is(part: Part, client: httpx2.Client) -> None:
+    asked(part, client, "rewrite", lambda _: None)
+    assert client.get("/api/things").json() == {"calls": 1}
+    client.delete("/_sandbox/faults").raise_for_status()
+    asked(part, client, "instead", lambda _: None)
+    assert client.post("/api/things", json={"a": 1}).json() == {"calls": 2}
+
+
+def test_an_answer_can_be_cut_short_or_off(part: Part, client: httpx2.Client) -> None:
+    asked(part, client, "rewrite", lambda asked: {"answer": asked["answer"] | {"body": '{"cal'}})
+    answer = client.get("/api/things")
+    assert (answer.text, answer.headers["content-type"]) == ('{"cal', "application/json")
+    asked(part, client, "rewrite", lambda _: {"answer": None}, times=1)
+    with pytest.raises((httpx2.ReadError, httpx2.RemoteProtocolError)):
+        client.get("/api/things")
+    assert part.calls == 2
+    assert client.get("/api/things").json() == {"calls": 3}
+
+
+def test_what_is_answered_instead_reaches_no_handler(part: Part, client: httpx2.Client) -> None:
+    asked(part, client, "instead", lambda _: {"answer": {"status": 202, "body": {"success": True}}})
+    answer = client.post("/api/things")
+    assert (answer.status_code, answer.json(), part.calls) == (202, {"success": True}, 0)
+
+
+def test_the_handler_can_be_given_another_request(part: Part, client: httpx2.Client) -> None:
+    other = {"method": "POST", "path": "/api/echo", "query": {"q": "ü &"}, "body": {"another": ["body", "longer"]}}
+    asked(part, client, "instead", lambda asked: {"request": asked["request"] | other}, times=1)
+    answer = client.get("/api/things", headers={"Authorization": "Bearer of-the-user"})
+    assert answer.json() == {"body": other["body"], "q": "ü &", "authorization": "Bearer of-the-user"}
+    assert part.calls == 0
+
+
+def test_a_program_that_is_gone_does_not_stop_the_cloud(
+    part: Part, client: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        gone = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+    put(client, name="before", kind="instead", url=gone)
+    put(client, name="after", kind="rewrite", url=gone)
+    assert client.post("/api/things", json={}).json() == {"calls": 1}
+    assert caplog.text.count("did not say what to do") == 2
+
+
+def test_streams_and_files_are_not_rewritten(part: Part, client: httpx2.Client) -> None:
+    asked(part, client, "rewrite", lambda _: {"answer": {"body": "rewritten"}})
+    assert client.get("/api/stream").text == "data: 1\n\ndata: 2\n\n"
+    assert client.get("/api/picture").content == b"\x89\xff"
+    assert client.get("/api/page").text == "rewritten"
+
+
+def test_who_has_the_admin_token_sees_how_it_really_is(part: Part, client: httpx2.Client) -> None:
+    put(client, name="down", kind="answer", status=500)
+    assert client.get("/api/things", headers={"X-Sandbox-Admin": TOKEN}).json() == {"calls": 1}
+    assert client.get("/api/things", headers={"X-Sandbox-Admin": "wrong"}).status_code == 500
