@@ -57,6 +57,7 @@ def _up(cloud: Cloud, options: argparse.Namespace) -> int:
         options.market_port,
         options.store_port,
         options.console_port,
+        options.proxied,
     )
     cloud.up(wishes, options.lease, detach=options.detach, say=lambda text: print(text, flush=True))
     return 0
@@ -140,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--console-port", type=_port, metavar="PORT", help="the page; default: 4890 if free, else any")
     up.add_argument("--market-port", type=_port, metavar="PORT", help="default: any free one")
     up.add_argument("--store-port", type=_port, metavar="PORT", help="default: any free one")
+    up.add_argument(
+        "--proxied",
+        action="store_true",
+        help="let what the parts, the machines and their users say to each other pass a network that can be made slow, "
+        "narrow and broken: TOXIPROXY_URL of `env` speaks the HTTP API of Toxiproxy",
+    )
     up.add_argument(
         "--lease",
         type=_process,

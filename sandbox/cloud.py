@@ -23,7 +23,7 @@ from sandbox.lock import lock
 from sandbox.parts import Part, environment, parts_of
 from sandbox.ports import PortPicker, who_has
 from sandbox.processes import ProcessId
-from sandbox.state import DEFAULT_STATE_DIR, CloudConfig, Ports, StateDir
+from sandbox.state import DEFAULT_STATE_DIR, CloudConfig, Ports, Proxies, StateDir
 from sandbox.store import bucket, seaweed
 from sandbox.supervisor import (
     LOOK_NOW,
@@ -80,6 +80,7 @@ class Wishes:
     market: int | None = None
     store: int | None = None
     console: int | None = None
+    proxied: bool = False
 
 
 class Cloud:
@@ -144,6 +145,8 @@ class Cloud:
 
     def _check_wishes(self, wishes: Wishes) -> None:
         config = self.state.config()
+        if wishes.proxied and config.proxies is None:
+            raise Refused(f"The cloud is already up, without proxies. Take it down first: {self.command('down')}")
         is_like = {"profile": config.profile, "seed": config.seed, **config.ports.model_dump()}
         for name, is_now in is_like.items():
             wanted = getattr(wishes, name)
@@ -201,6 +204,7 @@ class Cloud:
             ports=_choose_ports(wishes, last.ports if last else None, picker),
             profile=wishes.profile or "instant",
             seed=wishes.seed if wishes.seed is not None else last.seed if last else 1,
+            proxies=_choose_ways(last.proxies if last else None, picker) if wishes.proxied else None,
         )
         self.state.write_config(config)
         credentials = self.state.secrets()
@@ -210,11 +214,14 @@ class Cloud:
 
     def _welcome(self, last_line: str) -> str:
         config = self.state.config()
+        seen = config.for_users
+        network = f"  network      {config.network_url}   (Toxiproxy's API)\n" if config.network_url else ""
         return (
             f"The cloud is up: profile {config.profile}, seed {config.seed}, state in {self.state.root}\n"
-            f"  Dumont Cloud {config.console_url}   (API: {config.control_url}/api/v1)\n"
-            f"  marketplace  {config.market_url}\n"
-            f"  object store {config.store_url}\n"
+            f"  Dumont Cloud {seen.console}   (API: {seen.control}/api/v1)\n"
+            f"  marketplace  {seen.market}\n"
+            f"  object store {seen.store}\n"
+            f"{network}"
             "Use it from another terminal:\n"
             f'  eval "$({self.command("env")})"\n'
             f"  {self.command('status')}\n"
@@ -371,6 +378,11 @@ def _choose_ports(wishes: Wishes, last: Ports | None, picker: PortPicker) -> Por
             for name in Ports.model_fields
         }
     )
+
+
+def _choose_ways(last: Proxies | None, picker: PortPicker) -> Proxies:
+    """As _choose_ports, for the network."""
+    return Proxies(**{name: picker.pick(getattr(last, name, None)) for name in Proxies.model_fields})
 
 
 def _run_detached(supervisor: Supervisor, log: Path) -> None:

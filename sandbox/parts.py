@@ -1,4 +1,4 @@
-"""The parts of a cloud: three programs, how each is started, asked for its health and stopped."""
+"""The parts of a cloud, three programs and the network between them: how each is started, asked and stopped."""
 
 from __future__ import annotations
 
@@ -106,10 +106,10 @@ def environment() -> dict[str, str]:
 
 
 def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_command: list[str]) -> list[Part]:
-    """The three parts of a cloud, in the order in which they are to be stopped."""
+    """The parts of a cloud, in the order in which they are to be stopped."""
 
-    def python(name: str, url: str, log: str) -> Part:
-        command = [sys.executable, "-u", "-m", f"sandbox.{name}", "--state-dir", str(state.root)]
+    def python(name: str, url: str, log: str, module: str = "") -> Part:
+        command = [sys.executable, "-u", "-m", f"sandbox.{module or name}", "--state-dir", str(state.root)]
         return Part(name, command, url, state.logs / log, lambda: health_trouble(url, config.cloud_id))
 
     def store_trouble() -> str | None:
@@ -130,4 +130,5 @@ def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_comma
         python("control", config.control_url, "control.log"),
         python("marketplace", config.market_url, "market.log"),
         store,
+        *([python("network", config.network_url, "network.log", "toxics")] if config.network_url else []),
     ]

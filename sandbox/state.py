@@ -27,6 +27,31 @@ class Ports(BaseModel):
     console: int | None = Field(default=None, description="the page, and the API too; None: on the control port alone")
 
 
+class Proxies(BaseModel):
+    """The ports on 127.0.0.1 of the network (`sandbox.toxics`): its API, and the beginning of each way through it.
+
+    `control`, `market` and `store` are what users of the cloud see; `agents` is what the machines see of Dumont Cloud,
+    `product_market` and `product_store` what Dumont Cloud sees of the others.
+    """
+
+    api: int
+    control: int
+    market: int
+    store: int
+    agents: int
+    product_market: int
+    product_store: int
+
+
+class Seen(BaseModel):
+    """The addresses of a cloud as somebody sees them."""
+
+    control: str
+    console: str
+    market: str
+    store: str
+
+
 class CloudConfig(BaseModel):
     """What every part of a cloud must know of the others. Written by the supervisor before it starts them."""
 
@@ -34,6 +59,7 @@ class CloudConfig(BaseModel):
     ports: Ports
     profile: str = "instant"
     seed: int = 1
+    proxies: Proxies | None = Field(default=None, description="the network between the parts; None: they meet directly")
 
     @property
     def control_url(self) -> str:
@@ -50,6 +76,28 @@ class CloudConfig(BaseModel):
     @property
     def store_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.store}"
+
+    @property
+    def network_url(self) -> str | None:
+        return f"http://127.0.0.1:{self.proxies.api}" if self.proxies else None
+
+    @property
+    def for_users(self) -> Seen:
+        """What a client of the cloud sees: the way through the network, where there is one."""
+        if ways := self.proxies:
+            return _seen(ways.control, ways.control, ways.market, ways.store)
+        return Seen(control=self.control_url, console=self.console_url, market=self.market_url, store=self.store_url)
+
+    @property
+    def for_product(self) -> Seen:
+        """What Dumont Cloud sees; `control` is itself, as its agents on the machines see it."""
+        if ways := self.proxies:
+            return _seen(ways.agents, ways.agents, ways.product_market, ways.product_store)
+        return self.for_users
+
+
+def _seen(*ports: int) -> Seen:
+    return Seen(**dict(zip(Seen.model_fields, (f"http://127.0.0.1:{port}" for port in ports), strict=True)))
 
 
 def _token(length: int) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet, TrackedMachine
@@ -30,16 +31,16 @@ class Agents:
         machines: Machines,
         lost: Callable[[TrackedMachine], None],
         *,
-        port: int,
+        address: str,
         heartbeat: float,
         look: float,
     ) -> None:
-        """`lost` is told of machines that the market no longer has; `port`: of this API; times in seconds."""
+        """`lost` is told of machines that the market no longer has; `address`: of this API; times in seconds."""
         self._fleet = fleet
         self._market = market
         self._machines = machines
         self._lost = lost
-        self._port = port
+        self._address = urlsplit(address)
         self._heartbeat = heartbeat
         self._look = look
         self._something_new = asyncio.Event()
@@ -114,8 +115,8 @@ class Agents:
         machine.describe(instance)
         self._fleet.save(machine)
         config = {
-            "SERVER_HOST": "127.0.0.1",
-            "SERVER_PORT": self._port,
+            "SERVER_HOST": self._address.hostname,
+            "SERVER_PORT": self._address.port,
             "INSTANCE_ID": instance.id,
             "INTERVAL": self._heartbeat,
         }

@@ -49,10 +49,11 @@ class Services:
         self.records = Records(state.control_db)
         self.accounts = Accounts(secrets)
         public_key = state.control_key.with_suffix(".pub").read_text().strip()
-        self.market = MarketClient(config.market_url, secrets.dumont_vast_api_key, public_key, pause=times.market_pause)
+        seen = config.for_product
+        self.market = MarketClient(seen.market, secrets.dumont_vast_api_key, public_key, pause=times.market_pause)
         self.restic = Restic(
             Credentials(
-                repository=f"s3:{config.store_url}/{secrets.b2_bucket}/restic",
+                repository=f"s3:{seen.store}/{secrets.b2_bucket}/restic",
                 key_id=secrets.b2_key_id,
                 key=secrets.b2_application_key,
                 password=secrets.restic_password,
@@ -67,9 +68,7 @@ class Services:
         self.snapshots = Snapshots(self.records, self.restic, self.machines, progress_of, events)
         self.standbys = Standbys(
             self.records,
-            CpuCloud(
-                f"{config.market_url}/gcp", secrets.gcp_project, secrets.gcp_access_token, pause=times.market_pause
-            ),
+            CpuCloud(f"{seen.market}/gcp", secrets.gcp_project, secrets.gcp_access_token, pause=times.market_pause),
             self.market,
             self.machines,
             self.door,
@@ -91,7 +90,7 @@ class Services:
         )
         self.agents = Agents(
             self.fleet, self.market, self.machines, self._vanished,
-            port=config.ports.control, heartbeat=times.heartbeat, look=times.look_for_agents,
+            address=seen.control, heartbeat=times.heartbeat, look=times.look_for_agents,
         )  # fmt: skip
         self.wakes = Wakes(
             self.fleet,

@@ -20,6 +20,7 @@ from sandbox.marketplace.market import Market
 from sandbox.marketplace.profiles import PROFILES
 from sandbox.records import Records
 from sandbox.state import StateDir
+from sandbox.toxics.machines import ProxiedHost
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
         print(f"Another market is running on {state.root}.", file=sys.stderr)
         return 2
     try:
-        host = Host(state.machines)
+        host = ProxiedHost(state.machines, config, secret) if config.proxies else Host(state.machines)
     except BootFailed as error:
         print(error, file=sys.stderr)
         return 2
