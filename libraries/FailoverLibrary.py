@@ -216,9 +216,12 @@ class FailoverLibrary:
         that took over. A cycle succeeds when the keyword does, the new machine is another one, the old one is proven
         gone, and files were compared on the new one (by [Workspace Should Equal Manifest]).
 
+        What is told of the product's own failover, when the keyword begins one, stands in the cycle: its phases, and in
+        the statistics of all cycles the seconds until another machine had taken over (RTO) and of lost work (RPO).
+
         A cycle that fails does not end the test by itself: [All Failovers Should Have Succeeded] does. What it rented
-        is destroyed, and proven gone; the machine that has the work stays, unless it is gone already. Ctrl-C and
-        timeouts end the test at once.
+        is destroyed, and proven gone; the machine that has the work stays, unless it is gone already or lost. Ctrl-C
+        and timeouts end the test at once.
 
         Args:
             cycles: how many failovers are wanted.
@@ -244,7 +247,8 @@ class FailoverLibrary:
                 if trouble:
                     failovers.cycles[-1] = cycle = replace(cycle, error=" ".join([str(failure), *trouble]))
                 tell(f"── Cycle {number} of {cycles}: ✗ failed{cycle.place} after {cycle.seconds:.1f} s: {cycle.error}")
-                if trouble or machine.gone or after_failed_cycle == "stop":
+                # One that was lost, and did not come back elsewhere, has the work no more.
+                if trouble or machine.gone or after_failed_cycle == "stop" or not machine.machine.answers():
                     break
             except BaseException as cut:
                 failovers.cycles.append(attempt.ended(str(cut) or "It was cut off."))
@@ -280,6 +284,7 @@ class _Attempt:
         current = report.current()
         current.resources.pop("snapshot_id", None)
         self._begun, self._steps, self._checks = current.elapsed(), len(current.steps), len(current.checks)
+        self._sections = len(current.sections)
         self._known = frozenset(target.current().machines)
 
     def succeed(self, failover: str) -> RentedMachine:
@@ -336,7 +341,15 @@ class _Attempt:
             bytes=size,
             error=error,
             failed_in=failed[0] if failed else None,
+            failover=self._take_failover(),
         )
+
+    def _take_failover(self) -> Failover | None:
+        """The product's own failover of this cycle, out of the report: it stands in the cycle from now on."""
+        sections = report.current().sections
+        found = [one for one in sections[self._sections :] if isinstance(one, Failover)]
+        sections[self._sections :] = [one for one in sections[self._sections :] if not isinstance(one, Failover)]
+        return found[-1] if found else None
 
     def _rented(self) -> Iterable[RentedMachine]:
         machines = target.current().machines

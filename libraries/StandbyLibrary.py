@@ -10,7 +10,7 @@ from robot.api.deco import keyword, library
 from console import tell
 from ProvisioningLibrary import GONE_TIMEOUT, tell_standby_proof
 from rekindle import report, target
-from rekindle.errors import Mismatch, Unknown
+from rekindle.errors import Misconfigured, Mismatch, Unknown
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 from rekindle.standby import NOT_WITNESSED, Standby, Synced
@@ -57,6 +57,21 @@ class StandbyLibrary:
             The standby.
         """
         return _known(target.current().standbys.existing(machine, timeout.total_seconds()))
+
+    @keyword
+    def standby_of_machine(self, machine: RentedMachine) -> Standby:
+        """Returns the standby that this run has made for a machine, or that follows it since a failover.
+
+        Args:
+            machine: the GPU machine.
+
+        Raises:
+            AssertionError: there is none.
+        """
+        standby = standby_of(machine)
+        if standby is None:
+            raise Misconfigured(f"{machine} has no CPU standby of this run: [Enable Standby] comes first.")
+        return standby
 
     @keyword
     def expect_standby(self, machine: RentedMachine) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from rekindle.cycle_chart import Bar, chart
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.failover import Failover
 from rekindle.report import Check, Json, Step
 from rekindle.timeline import table
 from rekindle.wording import counted, number
@@ -76,6 +77,7 @@ class Cycle:
         files, bytes: how many were compared on the new machine.
         error: why it failed; None when it succeeded.
         failed_in: the step in which it failed, when it was one.
+        failover: the product's own one that the cycle was about, if any.
     """
 
     number: int
@@ -89,6 +91,7 @@ class Cycle:
     bytes: int
     error: str | None = None
     failed_in: str | None = None
+    failover: Failover | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -110,6 +113,14 @@ class Cycle:
         """Where it failed, to be put behind "failed"."""
         return f" in {self.failed_in}" if self.failed_in else ""
 
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """Seconds of the product's own failover: `rto`, and `rpo` where files were written meanwhile."""
+        if not self.failover or not self.failover.wall_seconds:
+            return {}
+        loss = self.failover.loss
+        return {"rto": self.failover.wall_seconds} | ({"rpo": loss.seconds} if loss else {})
+
     def document(self) -> dict[str, Json]:
         """As it stands in a report."""
         timings: dict[str, Json] = {f"{name}_sec": round(seconds, 3) for name, seconds in self.phases.items()}
@@ -125,6 +136,8 @@ class Cycle:
             "bytes_compared": self.bytes,
             "failed_in": self.failed_in,
             "error": self.error,
+            **{f"{name}_sec": round(seconds, 3) for name, seconds in self.measured.items()},
+            **(self.failover.document() if self.failover else {}),
         }
 
 
@@ -152,11 +165,15 @@ class Failovers:
         """The names of all phases, in the order in which they ran."""
         return list(dict.fromkeys(name for cycle in self.cycles for name in cycle.phases))
 
+    def measured(self) -> list[str]:
+        """The names of what was measured of the product's own failovers."""
+        return list(dict.fromkeys(name for cycle in self.cycles for name in cycle.measured))
+
     def statistics(self) -> dict[str, Statistics]:
-        """Of each phase and of the whole, over the cycles that succeeded; empty when none did."""
-        good = self.succeeded
-        seconds = {name: [cycle.phases[name] for cycle in good if name in cycle.phases] for name in self.phases()}
-        seconds[TOTAL] = [cycle.seconds for cycle in good]
+        """Of each phase, of the whole and of what was measured, over the cycles that succeeded; empty when none did."""
+        good = [cycle.phases | {TOTAL: cycle.seconds} | cycle.measured for cycle in self.succeeded]
+        names = [*self.phases(), TOTAL, *self.measured()]
+        seconds = {name: [one[name] for one in good if name in one] for name in names}
         return {name: statistics_of(values) for name, values in seconds.items() if values}
 
     def raise_unless_all_succeeded(self) -> None:
@@ -195,8 +212,14 @@ class Failovers:
 
     def metrics(self) -> dict[str, Json]:
         """Numbers that are added to the report's metrics."""
-        total = self.statistics().get(TOTAL)
-        seconds = total.document() if total else {}
+        found = self.statistics()
+        seconds = {
+            f"{prefix}_{key}": value
+            for name, prefix in {TOTAL: "failover", **{name: name for name in self.measured()}}.items()
+            if name in found
+            for key, value in found[name].document().items()
+            if key != "count"
+        }
         return {
             "cycles_wanted": self.wanted,
             "cycles_run": len(self.cycles),
@@ -204,25 +227,28 @@ class Failovers:
             "success_rate_percent": round(self.rate, 2),
             "files_compared": sum(cycle.files for cycle in self.cycles),
             "bytes_compared": sum(cycle.bytes for cycle in self.cycles),
-        } | {f"failover_{name}": value for name, value in seconds.items() if name != "count"}
+        } | seconds
 
     def headline(self) -> list[str]:
         """What stands in the one line that a test is told in."""
         told = [f"{len(self.succeeded)} of {self.wanted} failovers"]
-        if total := self.statistics().get(TOTAL):
-            told.append(f"mean {total.mean:.1f} s, p95 {total.p95:.1f} s")
+        found = self.statistics()
+        for name in self.measured() or [TOTAL]:
+            if one := found.get(name):
+                of = "" if name == TOTAL else f"{name.upper()} "
+                told.append(f"{of}mean {one.mean:.1f} s, p95 {one.p95:.1f} s")
         return told
 
     def lines(self) -> list[str]:
         """A table for the console."""
-        names = [*self.phases(), TOTAL]
+        names = [*self.phases(), TOTAL, *self.measured()]
         lines = [
             "Failovers, in seconds:",
             "   cycle  " + "".join(f"{name[: _COLUMN - 1]:>{_COLUMN}}" for name in names) + f"{'compared':>16}",
         ]
         for cycle in self.cycles:
-            values = [f"{cycle.phases[name]:.2f}" if name in cycle.phases else "-" for name in names[:-1]]
-            row = "".join(f"{value:>{_COLUMN}}" for value in [*values, f"{cycle.seconds:.2f}"])
+            seconds = cycle.phases | {TOTAL: cycle.seconds} | cycle.measured
+            row = "".join(f"{f'{seconds[name]:.2f}' if name in seconds else '-':>{_COLUMN}}" for name in names)
             result = "✓" if cycle.succeeded else f"✗ failed{cycle.place}"
             lines.append(f"   {cycle.number:<7}{row}{counted(cycle.files, 'file'):>16}  {result}")
         lines += [f"   {left:<7}{'did not run':>{_COLUMN + 1}}" for left in self._left()]
@@ -240,6 +266,13 @@ class Failovers:
             for cycle in self.cycles
         ]
         yield chart([*bars, *(Bar(f"Cycle {left}", {}, 0.0, "did not run") for left in self._left())])
+        if failovers := [(cycle, cycle.failover) for cycle in self.cycles if cycle.failover]:
+            yield chart(
+                [
+                    Bar(f"RTO {cycle.number}", one.seconds_by_phase(), one.wall_seconds, cycle.error and "failed")
+                    for cycle, one in failovers
+                ]
+            )
         yield table(
             ("cycle", "from machine", "to machine", "snapshot", "compared", "total", "result"),
             (

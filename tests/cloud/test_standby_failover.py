@@ -288,8 +288,8 @@ def test_what_does_not_arrive_as_it_is_is_no_success(run: Run, monkeypatch: pyte
         await standbys.fail_over(old, "gpu_lost")
         push = sync.push
 
-        async def corrupt(copy: Path, machine: Machine) -> sync.Copied:
-            copied = await push(copy, machine)
+        async def corrupt(copy: Path, machine: Machine, *, thorough: bool) -> sync.Copied:
+            copied = await push(copy, machine, thorough=thorough)
             await machine.run("cd /workspace/a; touch -r 1 /tmp/then; echo 7 >1; touch -r /tmp/then 1")
             return copied
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rekindle.budget import Reservation
 from rekindle.cycle_chart import Bar, chart
 from rekindle.cycles import COMPARED, Cycle, Failovers, compared, percentile, phases_of, statistics_of
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.failover import Failover, Identity
+from rekindle.rented import RentedMachine
 from rekindle.report import Check, Report, Step
+from rekindle.ticks import Loss
 
 
 def cycle(number: int, seconds: float = 4.0, error: str | None = None, failed_in: str | None = None) -> Cycle:
@@ -28,6 +34,15 @@ def cycle(number: int, seconds: float = 4.0, error: str | None = None, failed_in
         error=error,
         failed_in=failed_in,
     )
+
+
+def failed_over(number: int, rto: float, rpo: float | None, error: str | None = None) -> Cycle:
+    """A cycle about a failover of the product's own."""
+    old = RentedMachine(number, "label", "RTX 4090", 0.5, 0.0, number, Reservation("", 0.0))
+    expected: Any = None
+    failover = Failover(old, Identity(number, "key", "boot"), expected, wall_seconds=rto)
+    failover.loss = None if rpo is None else Loss(rpo, 3, ("ticks/1.txt",))
+    return replace(cycle(number, error=error), failover=failover)
 
 
 LOST = "Restored workspace differs from the manifest: 1 missing."
@@ -151,6 +166,30 @@ def test_the_report_has_every_cycle_and_the_figures() -> None:
     assert (metrics["success_rate_percent"], metrics["cycles_run"], metrics["files_compared"]) == (50, 3, 20)
     assert (metrics["failover_mean_sec"], metrics["failover_p95_sec"]) == (5, 5.9)
     assert "2 of 4 failovers, mean 5.0 s, p95 5.9 s" in report.headline()
+
+
+def test_rto_and_rpo_are_told_over_the_cycles_that_succeeded() -> None:
+    cycles = [failed_over(1, 2, 0.2), failed_over(2, 90, 9, error=LOST), failed_over(3, 4, 0.6)]
+    failovers = Failovers(3, cycles)
+    found = failovers.statistics()
+    assert list(found) == ["snapshot", "restore", "total", "rto", "rpo"]
+    assert (found["rto"].count, found["rto"].p50, found["rto"].max) == (2, 3, 4)
+    metrics = failovers.metrics()
+    assert (metrics["rto_p95_sec"], metrics["rpo_mean_sec"], metrics["rpo_min_sec"]) == (3.9, 0.4, 0.2)
+    assert failovers.headline() == ["2 of 3 failovers", "RTO mean 3.0 s, p95 3.9 s", "RPO mean 0.4 s, p95 0.6 s"]
+    row = failovers.cycles[0].document()
+    assert (row["rto_sec"], row["rpo_sec"]) == (2, 0.2)
+    assert isinstance(row["failover"], dict)
+    assert row["failover"]["lost_files"] == ["ticks/1.txt"]
+    told = [" ".join(line.split()) for line in failovers.lines()]
+    assert told[1] == "cycle snapshot restore total rto rpo compared"
+    assert told[2] == "1 1.00 2.00 4.00 2.00 0.20 10 files ✓"
+    assert "RTO 3" in "".join(failovers.html())
+
+
+def test_where_nothing_was_written_no_loss_is_told() -> None:
+    found = Failovers(2, [failed_over(1, 2, None), failed_over(2, 4, 0.5)]).statistics()
+    assert (found["rto"].count, found["rpo"].count) == (2, 1)
 
 
 def test_the_table_on_the_console_tells_what_became_of_each() -> None:
