@@ -88,5 +88,6 @@ class RentedMachine:
         """What it cost, when `gone_at` is the first moment at which it was surely gone."""
         # While it boots, only its disk may be charged; how long it booted is for the market to tell.
         ready_at = self.asked_at + self.provision_seconds
-        at_least = 0.0 if self._interrupted else max(self._seen_alive_at - ready_at, 0.0)
+        surely = self.provision_seconds and not self._interrupted
+        at_least = max(self._seen_alive_at - ready_at, 0.0) if surely else 0.0
         return Cost(self.hourly_usd, Life(at_least, gone_at - self.asked_at))

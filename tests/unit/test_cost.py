@@ -62,12 +62,14 @@ def test_a_machine_that_stood_still_has_no_least_cost() -> None:
         label="rekindle-run-1",
         gpu_name="RTX 3060",
         hourly_usd=0.36,
-        asked_at=0.0,
+        asked_at=-0.5,
         intent=1,
         reservation=Reservation("offer 7", 1.0),
     )
     rented.seen_alive(at=100.0)
-    assert rented.cost(gone_at=110.0).at_least_usd == pytest.approx(0.01)
+    assert rented.cost(gone_at=109.5).at_least_usd == 0, "it never got ready"
+    rented.provision_seconds = 0.5
+    assert rented.cost(gone_at=109.5).at_least_usd == pytest.approx(0.01)
     rented.was_interrupted()
-    assert rented.cost(gone_at=110.0).at_least_usd == 0
-    assert rented.cost(gone_at=110.0).usd == pytest.approx(0.011)
+    assert rented.cost(gone_at=109.5).at_least_usd == 0
+    assert rented.cost(gone_at=109.5).usd == pytest.approx(0.011)
