@@ -79,7 +79,7 @@ class Outcome:
 
 
 class Ground:
-    """A cloud for trials, one after the other. It is new after each sabotage."""
+    """A cloud for trials, one after the other. For each saboteur it is a new one, and for who comes after it."""
 
     def __init__(self, results: Path, stop: threading.Event) -> None:
         self._results = results
@@ -87,6 +87,7 @@ class Ground:
         self._root = Path(tempfile.mkdtemp(prefix="rekindle-detection-"))
         self._state_dir = self._root / "cloud"
         self._up = False
+        self._clean = True  # no saboteur was at work since it was new
 
     def hold(self, trial: Trial) -> Outcome:
         """Runs a trial and judges it. The folder of a run that went as wanted is removed.
@@ -102,8 +103,7 @@ class Ground:
         except BaseException:
             self._renew()
             raise
-        if trial.saboteur or outcome.verdict not in WANTED:
-            self._renew()
+        self._clean = trial.saboteur is None and outcome.verdict in WANTED
         if outcome.verdict in WANTED:
             shutil.rmtree(folder)
         else:
@@ -116,7 +116,7 @@ class Ground:
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _hold(self, trial: Trial, folder: Path) -> Outcome:
-        self._start()
+        self._start(trial)
         with Nobody() if trial.file is None else AtWork(trial.file, self._state_dir) as work:
             begun = time.monotonic()
             ended = self._robot(trial, folder)
@@ -132,7 +132,9 @@ class Ground:
             return Outcome(trial, "broken", seconds, f"There is no result ({error}). Robot said: {console}", work.acts)
         return Outcome(trial, judge(trial.saboteur, message, work.acts), seconds, message, work.acts)
 
-    def _start(self) -> None:
+    def _start(self, trial: Trial) -> None:
+        if self._up and (trial.saboteur or not self._clean):
+            self._renew()
         if self._up:
             return
         done = self._sandbox("up", "--detach", "--lease", str(os.getpid()))
