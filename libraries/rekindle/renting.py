@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from rekindle.ledger import Ledger
 from rekindle.rented import Held, RentedMachine
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
+from rekindle.wording import in_words
 
 MINUTES = 30.0
 CREATE_TIMEOUT = 300.0
@@ -210,6 +211,7 @@ class Renter:
 
         Raises:
             Weather: no offers, all of them taken, or the machine never became ready (it is destroyed then).
+            Mismatch: something else came than was agreed; it is destroyed then.
             Misconfigured: the budget does not allow it.
             AmbiguousCreate: the answer was lost and no machine is to be found. Nothing is rented twice.
         """
@@ -224,7 +226,7 @@ class Renter:
                 self._budget.settle(held.reservation, 0)
             raise
         rented.beside += volume
-        return self._until_ready(rented, ready_timeout)
+        return self._until_ready(rented, ready_timeout, alone=True)
 
     def _rent_one_of(
         self,
@@ -521,10 +523,13 @@ class Renter:
             f"{error}"
         )
 
-    def _until_ready(self, rented: RentedMachine, timeout: float) -> RentedMachine:
-        """Waits until a command can run on the machine. One that does not come so far is destroyed."""
+    def _until_ready(self, rented: RentedMachine, timeout: float, *, alone: bool = False) -> RentedMachine:
+        """Waits until a command can run on the machine. One that does not come so far is destroyed.
+
+        `alone`: no other machine may have its label.
+        """
         try:
-            trouble = self._boot(rented, timeout) or self._disagreement(rented)
+            trouble = self._boot(rented, timeout) or self._disagreement(rented) or (alone and self._twins(rented))
         except RekindleError:
             self._destroyer.destroy_and_prove(rented)
             raise
@@ -532,7 +537,7 @@ class Renter:
             with suppress(RekindleError):  # there is no time for a proof now; the guard looks after it
                 self._dumont.destroy(rented.id)
             raise
-        if trouble is None:
+        if not trouble:
             return rented
         try:
             proof = self._destroyer.destroy_and_prove(rented)
@@ -542,6 +547,18 @@ class Renter:
         if isinstance(trouble, _NotReady):
             raise Weather(f"{trouble} {destroyed} Rent again, or allow more time.")
         raise Mismatch(f"{trouble} {destroyed}")
+
+    def _twins(self, rented: RentedMachine) -> str | None:
+        """Destroys what one create call has made beside the machine; says so."""
+        twins = [
+            replace(rented, id=id_, ssh=None)
+            for id_, label in sorted(self._everything().items())
+            if label == rented.label and id_ != rented.id
+        ]
+        for twin in twins:
+            self._destroyer.destroy_and_prove(twin)
+        ids = in_words([str(twin.id) for twin in twins]) if twins else ""
+        return f"One create call made {rented} and {ids} beside, destroyed and proven gone already." if twins else None
 
     def _boot(self, rented: RentedMachine, timeout: float) -> _NotReady | None:
         """Returns None when the machine is ready, else what became of it instead."""

@@ -299,6 +299,22 @@ def test_a_create_that_was_obeyed_twice_leaves_nothing(house: House) -> None:
     house.nothing_is_left()
 
 
+def test_a_create_that_was_answered_and_yet_obeyed_twice_leaves_nothing(house: House) -> None:
+    def create(_: int, label: str) -> int:
+        first = house.cloud.rent(label)
+        house.cloud.rent(label)
+        return first
+
+    house.cloud.dumont.on_create = create
+    told = house.failure(Mismatch)
+    assert re.fullmatch(
+        rf"One create call made machine {FIRST_ID} \(RTX A4000, label {LABEL}\) and {FIRST_ID + 1} beside, destroyed "
+        r"and proven gone already\. It was destroyed, and was proven gone \d\.\d s later\.",
+        told,
+    ), told
+    house.nothing_is_left()
+
+
 def test_a_listing_that_fails_leaves_a_lost_create_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def create(_: int, label: str) -> int:
         def fail() -> None:
