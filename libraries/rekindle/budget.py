@@ -126,7 +126,7 @@ class Budget:
             if self._alarmed or spent < self.limit_usd * ALARM_AT or not spent:
                 return None
             self._alarmed = True
-        return f"More than half of the budget is spent: {dollars(spent)} of {dollars(self.limit_usd)}."
+        return f"At least half of the budget is spent: {dollars(spent)} of {dollars(self.limit_usd)}."
 
     def overdrawn(self, growing_usd: float) -> str | None:
         """More is spent than the budget: says so, with the numbers; None as long as it is kept. Args as for `alarm`."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rekindle.budget import HOURS_PER_MONTH, STORAGE_USD_PER_GB_MONTH, Budget, dollars, hourly_at_most
+from rekindle.budget import HOURS_PER_MONTH, STORAGE_USD_PER_GB_MONTH, Beside, Budget, dollars, hourly_at_most
 from rekindle.errors import Misconfigured
 
 OFFER = "offer 1000012 (RTX A4000, $0.32/h)"
@@ -95,3 +95,38 @@ def test_a_machine_without_a_price_is_refused(price: float, minutes: float) -> N
 def test_amounts_are_rounded_to_the_careful_side() -> None:
     assert (dollars(0.161), dollars(0.16), dollars(0.1 + 0.2), dollars(math.inf)) == ("$0.17", "$0.16", "$0.30", "$∞")
     assert dollars(0.049, down=True) == "$0.04"
+
+
+def test_what_may_come_beside_a_machine_is_reserved_as_well() -> None:
+    race = Beside("14 more in a race, for up to 3 min", 0.42)
+    with pytest.raises(Misconfigured) as refused:
+        Budget(0.50).reserve("a machine to replace 7", 0.60, 30, beside=race)
+    assert str(refused.value) == (
+        "Renting a machine to replace 7 for up to 30 min reserves $0.72 ($0.42 of it for 14 more in a race, for up to "
+        "3 min), but only $0.50 of the budget of $0.50 is left. Raise BUDGET_USD, lower MAX_PRICE, or allow the machine "
+        "fewer minutes."
+    )
+    assert Budget(0.72).reserve("a machine to replace 7", 0.60, 30, beside=race).usd == pytest.approx(0.72)
+
+
+def test_half_of_the_budget_raises_one_alarm() -> None:
+    budget = Budget(1.0)
+    assert Budget(0.0).alarm(0.0) is None, "nothing is spent"
+    budget.settle(budget.reserve(OFFER, 0.30, 60), 0.30)
+    assert budget.alarm(0.19) is None
+    assert budget.alarm(0.20) == "At least half of the budget is spent: $0.50 of $1.00."
+    assert budget.alarm(0.90) is None, "once is enough"
+
+
+def test_an_overdrawn_budget_is_told_as_often_as_it_is_asked_for_and_allows_nothing() -> None:
+    budget = Budget(1.0)
+    budget.book(0.75)
+    assert budget.overdrawn(0.25) is None
+    for _ in range(2):
+        assert budget.overdrawn(0.251) == (
+            "The budget of $1.00 is overdrawn: $1.01 is spent. Nothing more is rented, and no further test is begun; "
+            "what is rented is destroyed. Raise BUDGET_USD, or choose fewer tests."
+        )
+    budget.book(0.30)
+    with pytest.raises(Misconfigured, match=r"reserves \$0.01, but only \$0.00 of the budget of \$1.00 is left"):
+        budget.reserve(OFFER, 0.01, 1)

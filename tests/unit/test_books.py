@@ -1,0 +1,166 @@
+"""The books of a run: what it paid for is compared with the bill to the billing second, and both numbers are told."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from rekindle.books import Books, RunBill
+from rekindle.budget import Reservation
+from rekindle.cost import Cost, Life
+from rekindle.errors import Mismatch
+from rekindle.market import Charge
+from rekindle.rented import RentedMachine
+
+PREFIX = "rekindle-1122094206-f84c45-"
+LABEL = f"{PREFIX}1-30m"
+SECOND = 0.36 / 3600
+LIFE = Cost(0.36, Life(100.0, 102.0))
+MACHINE = f"machine 7 (RTX 3060, label {LABEL})"
+
+
+def row(
+    usd: float, kind: str = "gpu", source: str = "instance-7", description: str = LABEL, *, end: float | None = 2.0
+) -> Charge:
+    return Charge(1.0, end, usd / SECOND, usd, 0.36, kind, source, description)
+
+
+def books() -> Books:
+    opened = Books("1122094206-f84c45", 1.0)
+    opened.machine_ended(RentedMachine(7, LABEL, "RTX 3060", 0.36, 0.0, 1, Reservation("it", 1.0)), LIFE)
+    return opened
+
+
+def settled(*market: Charge, cpu: list[Charge] | None = None, of: Books | None = None) -> RunBill:
+    return (of or books()).settle(PREFIX, market, [] if cpu is None else cpu)
+
+
+def told(bill: RunBill) -> str:
+    with pytest.raises(Mismatch) as mismatch:
+        bill.raise_unless_agreed()
+    return str(mismatch.value)
+
+
+@pytest.mark.parametrize("seconds", [99.01, 101, 102.99])
+def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
+    bill = settled(row(90 * SECOND), row((seconds - 90) * SECOND, "disk"))
+    bill.raise_unless_agreed()
+    assert bill.billed_usd == pytest.approx(seconds * SECOND)
+    assert bill.measured_usd == pytest.approx(0.0102)
+    assert bill.line() == (
+        f"Bill: ${seconds * SECOND:.4f} for 1 thing, of which at most $0.0102 was measured; "
+        "each within a billing second"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "off"),
+    [(200, "$0.009800 too much"), (10, "$0.009000 too little"), (0, "$0.010000 too little")],
+)
+def test_a_bill_that_is_off_is_red_with_both_numbers(seconds: float, off: str) -> None:
+    billed = seconds * SECOND
+    assert told(settled(row(billed) if seconds else row(0.0))) == (
+        "The bill of this run does not agree with what we measured. "
+        f"{MACHINE}: measured $0.010000 to $0.010200, billed ${billed:.6f}, which is {off} (one billing second is "
+        f"$0.000100). All in all ${billed:.6f} is billed, and at most $0.010200 was measured."
+    )
+
+
+def test_a_machine_that_is_not_on_the_bill_is_red() -> None:
+    assert f"{MACHINE}: measured $0.010000 to $0.010200, billed $0.000000, which is $0.010000 too little" in told(
+        settled()
+    )
+
+
+def test_a_bill_that_goes_on_is_red() -> None:
+    growing = settled(row(101 * SECOND), row(0.0, "disk", end=None))
+    assert f"{MACHINE}: its bill still grows, by $0.3600/h." in told(growing)
+
+
+def test_traffic_is_no_time() -> None:
+    bill = settled(row(101 * SECOND), row(0.25, "upload"), row(0.5, "download"))
+    bill.raise_unless_agreed()
+    assert bill.billed_usd == pytest.approx(101 * SECOND + 0.75)
+    assert bill.document()["billed"] == {"download": 0.5, "gpu": 0.0101, "upload": 0.25}
+
+
+def test_losers_of_a_race_cost_no_more_than_the_race_lasted() -> None:
+    opened = books()
+    opened.race_lost([8, 9], Cost(0.36, Life(0.0, 5.0)))
+    bill = settled(row(0.0101), row(5 * SECOND, source="instance-8"), of=opened)
+    bill.raise_unless_agreed()
+    assert [item.what for item in bill.items] == [MACHINE, "machine 8 (lost a race)", "machine 9 (lost a race)"]
+    late = settled(row(0.0101), row(60 * SECOND, source="instance-8"), of=opened)
+    assert "machine 8 (lost a race): measured $0.000000 to $0.000500, billed $0.006000, which is" in told(late)
+
+
+def test_what_came_under_our_label_is_ours_and_what_did_not_is_not() -> None:
+    opened = books()
+    opened.begun_epoch = time.time() - 100
+    ours = row(50 * SECOND, "volume", "volume-5000001", f"20 GB in SE, dumont-{LABEL}-a1")
+    theirs = row(9.0, source="instance-99", description="1x H100, rekindle-1122094206-000000-1-30m")
+    bill = settled(row(0.0101), ours, theirs, of=opened)
+    bill.raise_unless_agreed()
+    assert [item.what for item in bill.items] == [
+        MACHINE,
+        f"volume 5000001 (came beside: 20 GB in SE, dumont-{LABEL}-a1)",
+    ]
+    assert bill.billed_usd == pytest.approx(0.0101 + 0.005)
+    forgotten = settled(row(0.0101), row(0.0, source="instance-8", end=None), of=opened)
+    assert f"machine 8 (came beside: {LABEL}): its bill still grows, by $0.3600/h" in told(forgotten)
+    older = settled(row(0.0101), row(1000 * SECOND, source="instance-8"), of=opened)
+    assert f"machine 8 (came beside: {LABEL}): measured $0.000000 to $0.016000, billed $0.100000" in told(older)
+
+
+def test_standbys_are_found_by_their_name() -> None:
+    opened = books()
+    opened.standby_ended(f"dumont-{LABEL}-17", Cost(0.36, Life(10.0, 12.0)))
+    own = row(11 * SECOND, "cpu", "instance-46", f"dumont-{LABEL}-17, e2-medium spot, 100 GB")
+    settled(row(0.0101), cpu=[own], of=opened).raise_unless_agreed()
+    assert f"standby dumont-{LABEL}-17: measured $0.001000 to $0.001200, billed $0.000000" in told(
+        settled(row(0.0101), of=opened)
+    )
+    second = row(0.0, "cpu", "instance-47", f"dumont-{LABEL}-18, e2-medium spot, 100 GB", end=None)
+    assert "machine 47 (came beside: dumont-" in told(settled(row(0.0101), cpu=[own, second], of=opened))
+
+
+def test_without_a_witness_nothing_is_compared_and_that_is_said(tmp_path: Path) -> None:
+    bill = books().settle(PREFIX, None, None, ["market: the bill, because VAST_API_KEY is not given"])
+    bill.raise_unless_agreed()
+    document = json.loads(bill.write(tmp_path).read_text())
+    assert document["not_witnessed"] == ["market: the bill, because VAST_API_KEY is not given"]
+    assert (document["items"][0]["billed_usd"], document["items"][0]["agrees"]) == (None, None)
+    assert "not witnessed" in bill.html()
+
+
+def test_the_document_of_a_run(tmp_path: Path) -> None:
+    path = settled(row(0.01), row(0.0001, "disk")).write(tmp_path)
+    assert path.name.startswith("bill_")
+    document = json.loads(path.read_text())
+    del document["timestamp"]
+    assert document == {
+        "run": "1122094206-f84c45",
+        "budget_usd": 1.0,
+        "measured_least_usd": 0.01,
+        "measured_usd": 0.0102,
+        "billed_usd": 0.0101,
+        "billed": {"disk": 0.0001, "gpu": 0.01},
+        "agrees": True,
+        "not_witnessed": [],
+        "items": [
+            {
+                "what": MACHINE,
+                "hourly_usd": 0.36,
+                "measured_least_usd": 0.01,
+                "measured_usd": 0.0102,
+                "billed_usd": 0.0101,
+                "billed": {"disk": 0.0001, "gpu": 0.01},
+                "difference_usd": 0.0,
+                "billing_unit_usd": 0.0001,
+                "agrees": True,
+            }
+        ],
+    }
