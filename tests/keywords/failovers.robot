@@ -4,6 +4,7 @@ Documentation     Failovers in a row: what counts as one, and what a person read
 Library           CostLibrary
 Library           FailoverLibrary
 Resource          ../../resources/failover.resource
+Resource          ../../resources/repeated_failovers.resource
 Resource          keywords.resource
 
 Suite Setup       Share A Filled Machine
@@ -16,6 +17,15 @@ A Failover By Itself
     ${another} =    Fail Over To Another Machine    a-nonce    ${machine}
     Machine Should Be Gone    ${machine}
     Destroy Machine    ${another}
+
+A Failover Of The Product By Itself
+    [Tags]    long
+    ${machine} =    Rent Filled Machine
+    ${standby} =    Enable Standby    ${machine}
+    VAR    ${LOSS} =    Fail Over    scope=TEST    # robocop: off=VAR06
+    ${another} =    Lose Machine And Prove Its Failover    a-nonce    ${machine}
+    Machine Should Be Gone    ${machine}
+    Destroy Machine And Standby    ${another}    ${standby}
 
 A Keyword That Returns No Machine
     Failovers Should Fail
