@@ -83,7 +83,7 @@ A Live Target Has No State Directory
 Another Target Is Open
     Open Sandbox As Live    budget_usd=${1}
     Run Keyword And Expect Error
-    ...    The target live (BUDGET_USD 1.0) is open, * before the target sandbox (BUDGET_USD 1.0, STATE_DIR temporary)*
+    ...    The target live (BUDGET_USD 1.0) is open, * before the target sandbox (BUDGET_USD 5.0, STATE_DIR temporary)*
     ...    Open Own Cloud
 
 There Is No Such Target

@@ -26,8 +26,8 @@ No Such GPU Is Offered
 
 The Budget Is Kept
     Run Keyword And Expect Error
-    ...    Renting offer * (H100 SXM, $*/h) and 20 GB of disk for up to 30 min reserves $*, but only $* of the budget*
-    ...    Rent Machine    max_price=100    gpu_name=H100 SXM    disk_gb=20
+    ...    Renting offer * (H100 SXM, $*/h) and 20 GB of disk for up to 300 min reserves $*, but only $* of the budget*
+    ...    Rent Machine    max_price=100    gpu_name=H100 SXM    disk_gb=20    minutes=300
 
 A Machine That Never Boots Is Destroyed Again
     Break New Machines    boot_hangs
