@@ -1,0 +1,255 @@
+"""A hunt for canaries: runs of the suites on a cloud of their own, and a search of everything that they touch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
+from tests.secrets import canaries
+from tests.secrets.search import Finding, Search, Searched
+from tests.secrets.watch import Fleeting, Processes
+from tests.suites_under_test import QUICK as FEW_FILES
+
+WITHIN = 600.0  # seconds that one run may take
+SMALL = tuple(
+    word
+    for variable in ("LARGE_FILE_MB:8", "MANY_FILES:500", "CYCLES:1", "MAX_PRICE:1", "BUDGET_USD:20")
+    for word in ("--variable", variable)
+)
+# Where credentials are at home: in files that nobody else may read.
+AT_HOME = ("secrets.json", "keys/user", "keys/control")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and which kinds of places and processes there must be.
+
+    `sandbox` and `live` choose the suites for a run on either target. A live one has all credentials in its
+    environment.
+    """
+
+    sandbox: tuple[str, ...]
+    live: tuple[str, ...]
+    places: tuple[str, ...]
+    processes: tuple[str, ...]
+
+
+_PLACES = (
+    "command lines", "environments", "console", "output.xml", "log.html", "report.html", "xUnit", "debug file",
+    "JSON reports", "logs of the cloud", "rest of the state directory", "machines' disks", "ledger and guard's log",
+)  # fmt: skip
+_PROCESSES = (
+    "robot", "guard", "marketplace", "control", "store", "cloud's command line and supervisor", "restic", "ssh", "sshd",
+    "machine", "on machines and others",
+)  # fmt: skip
+QUICK = Plan(
+    sandbox=("--test", "Hibernated Machine Wakes Step By Step"),
+    live=("--include", "smoke", "--include", "phase3"),
+    places=_PLACES,
+    processes=_PROCESSES,
+)
+EVERYTHING = Plan(
+    sandbox=("--exclude", "long"),
+    live=("--include", "smoke", "--include", "phase3", "--include", "browser"),
+    places=(*_PLACES, "screenshots", "browser's log", "browser's profile"),
+    processes=(*_PROCESSES, "node", "browser", "rsync"),
+)
+
+
+@dataclass
+class Told:
+    """What a hunt has found out."""
+
+    searched: Mapping[str, Searched]
+    processes: Mapping[str, int]
+    canaries: list[str]
+    needles: int
+    findings: Mapping[Finding, int]
+    unsearched: list[str]
+    failed_runs: list[str]
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return not (self.findings or self.unsearched or self.failed_runs)
+
+    def as_json(self) -> str:
+        findings = [asdict(finding) | {"times": times} for finding, times in sorted(self.findings.items())]
+        document = asdict(replace(self, findings={})) | {"findings": findings, "passed": self.passed}
+        return json.dumps(document, indent=1) + "\n"
+
+    def __str__(self) -> str:
+        lines = [
+            f"Looked for {len(self.canaries)} canaries in {self.needles} forms, and for what is derived from them:"
+        ]
+        lines += [f"  {kind:28} {one.things:7} searched, {one.bytes:12} bytes" for kind, one in self.searched.items()]
+        lines += ["Processes seen:", *(f"  {kind:36} {count:6}" for kind, count in sorted(self.processes.items()))]
+        lines += [f"NOTHING SEARCHED: {kind}" for kind in self.unsearched]
+        lines += [f"RUN FAILED: {run}" for run in self.failed_runs]
+        lines += [f"FOUND {times} times: {finding}" for finding, times in sorted(self.findings.items())]
+        verdict = "none was found" if not self.findings else f"{len(self.findings)} findings"
+        return "\n".join([*lines, f"Result: {verdict}, in {self.seconds:.0f} s"])
+
+
+@dataclass
+class Ground:
+    """Where a hunt takes place: everything of its cloud and its runs is below one folder."""
+
+    folder: Path
+    cloud: CloudUnderTest = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("home", "tmp", "runs"):
+            (self.folder / name).mkdir()
+        self.cloud = CloudUnderTest(self.folder / "cloud")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process starts with. The browser tells its own log what it does."""
+        return {
+            "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "DEBUG": "pw:api,pw:browser",
+            "HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp"),
+        }  # fmt: skip
+
+    def profiles(self) -> Iterator[Path]:
+        return (path for path in (self.folder / "tmp").iterdir() if path.name.startswith(("playwright", ".org.chrom")))
+
+    def disks(self) -> Iterator[Path]:
+        """Those of machines and of standbys."""
+        for machines in (self.cloud.state_dir / "machines", self.cloud.state_dir / "cpu-machines"):
+            if machines.is_dir():
+                yield machines
+
+
+def hunt(folder: Path, plan: Plan) -> Told:
+    """Runs the suites and searches. Everything is kept in the folder, which must be new."""
+    began = time.monotonic()
+    since = time.time()
+    ground = Ground(folder)
+    status = _work_tree()
+    canaries.plant(ground.cloud.state_dir)
+    processes = Processes()
+    failed: list[str] = []
+    consoles: dict[str, bytes] = {}
+    with processes.watched():
+        _up(ground)
+        search = Search(canaries.of_cloud(ground.cloud.state_dir))
+        strangers = set(canaries.given(ground.cloud.environment).values()) - set(search.canaries.values())
+        assert not strangers, "the users of the cloud are given a credential that is none of its canaries"
+        try:
+            for target, choice in (("sandbox", plan.sandbox), ("live", plan.live)):
+                with ExitStack() as stack:
+                    for kind, below in (("machines' disks", ground.disks), ("browser's profile", ground.profiles)):
+                        stack.enter_context(Fleeting(partial(search.files, kind, root=folder), below).watched())
+                    code, consoles[f"run {target}"] = _run(ground, target, choice, processes)
+                if code:
+                    failed.append(f"on {target}, exit code {code}: {folder}/runs/{target}/log.html")
+        finally:
+            ground.cloud.run("down")
+    search.texts("command lines", processes.command_lines())
+    search.texts("environments", processes.environments())
+    search.texts("console", consoles)
+    for kind, files in _left(ground, since, _work_tree() - status).items():
+        search.files(kind, files, Path("/"))
+    missing = [kind for kind in plan.processes if not processes.kinds()[kind]]
+    return Told(
+        searched=dict(sorted(search.searched.items())),
+        processes=processes.kinds(),
+        canaries=sorted(search.canaries),
+        needles=search.forms,
+        findings=search.findings,
+        unsearched=search.nothing_in(plan.places) + [f"processes of kind {kind}" for kind in missing],
+        failed_runs=failed,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _up(ground: Ground) -> None:
+    def cloud(verb: str, *options: str) -> str:
+        command = ground.cloud.command(verb, *options)
+        return subprocess.run(
+            command, cwd=PROJECT_DIR, env=ground.environment, stdin=subprocess.DEVNULL, text=True, check=True,
+            stdout=subprocess.PIPE,
+        ).stdout  # fmt: skip
+
+    cloud("up", "--detach", "--lease", str(os.getpid()))
+    ground.cloud.environment = json.loads(cloud("env", "--json"))
+
+
+def _run(ground: Ground, target: str, choice: Iterable[str], processes: Processes) -> tuple[int, bytes]:
+    """One `robot` with everything that it can write; returns its exit code and its console."""
+    where = {"sandbox": f"STATE_DIR:{ground.cloud.state_dir}", "live": "TARGET:live"}[target]
+    command = [
+        sys.executable, "-m", "robot", "--outputdir", str(ground.folder / "runs" / target), "--loglevel", "TRACE",
+        "--xunit", "xunit.xml", "--debugfile", "debug.txt", "--variable", where, "--variable", f"ENV_FILE:{os.devnull}",
+        *FEW_FILES, *SMALL, *choice, "suites",
+    ]  # fmt: skip
+    credentials = ground.cloud.environment if target == "live" else {}
+    if credentials:
+        # Its own environment is what the user gave it; nobody else's may be the same.
+        processes.may_know("\0".join([*command, ""]).encode())
+    done = subprocess.run(
+        command, cwd=PROJECT_DIR, env=ground.environment | credentials, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=WITHIN,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def _left(ground: Ground, since: float, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
+    """Every file that is left, by the kind of its place."""
+    runs, state = ground.folder / "runs", ground.cloud.state_dir
+    by_name = {
+        "output.xml": "output.xml", "log.html": "log.html", "report.html": "report.html", "xunit.xml": "xUnit",
+        "debug.txt": "debug file", "playwright-log.txt": "browser's log",
+    }  # fmt: skip
+    by_suffix = {".json": "JSON reports", ".png": "screenshots"}
+    left: dict[str, list[Path]] = {}
+    for path in _files(runs):
+        left.setdefault(by_name.get(path.name) or by_suffix.get(path.suffix, "rest of the results"), []).append(path)
+    at_home = {state / name for name in AT_HOME}
+    for path in _files(state):
+        if path not in at_home:
+            in_logs = path.is_relative_to(state / "logs")
+            left.setdefault("logs of the cloud" if in_logs else "rest of the state directory", []).append(path)
+    left["home and temporary files"] = [*_files(ground.folder / "home"), *_files(ground.folder / "tmp")]
+    left["ledger and guard's log"] = [path for path in (PROJECT_DIR / ".rekindle").glob("ledger*") if path.is_file()]
+    left["new in the work tree"] = sorted(new_in_work_tree)
+    left["new in shared temporary folders"] = [
+        path
+        for shared in (Path(tempfile_dir) for tempfile_dir in ("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108
+        for path in _new_files(shared, since, ground.folder)
+    ]
+    return left
+
+
+def _work_tree() -> set[Path]:
+    """The files that git does not know, or knows otherwise."""
+    listed = subprocess.run(
+        ["git", "status", "--porcelain", "-z", "--untracked-files=all"],
+        cwd=PROJECT_DIR, stdout=subprocess.PIPE, check=True, text=True,
+    ).stdout  # fmt: skip
+    return {PROJECT_DIR / line[3:] for line in listed.split("\0") if line}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        yield from (Path(root, name) for name in names)
+
+
+def _new_files(folder: Path, since: float, but: Path) -> Iterator[Path]:
+    for path in _files(folder):
+        if not path.is_relative_to(but):
+            try:
+                if path.stat().st_mtime >= since:
+                    yield path
+            except OSError:
+                continue
