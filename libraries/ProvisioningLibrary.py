@@ -57,7 +57,8 @@ class ProvisioningLibrary:
             declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
                 password), or both with a comma between them. Reports then say "not witnessed".
             state_dir: where the embedded cloud keeps everything, so that several can stand side by side; the default
-                one is kept between runs. `temporary` is a cloud for this process alone, removed when that ends.
+                one is kept between runs. `temporary` is a cloud for this process alone, removed when that ends;
+                `breakable` is such a cloud whose network can be broken and whose clocks can be set.
             env_file: `NAME=value` lines for what the environment lacks; `.env` in the project when not given.
 
         Raises:

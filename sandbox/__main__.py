@@ -1,4 +1,4 @@
-"""The command line of the embedded cloud: python -m sandbox up|down|status|env|stop|start|bucket|reset."""
+"""The command line of the embedded cloud: python -m sandbox up|down|status|env|stop|start|bucket|clock|reset."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import get_args
 
 from pydantic import ValidationError
 
+from sandbox.clocks import PARTS as CLOCKS
+from sandbox.clocks import SEEN_WITHIN
 from sandbox.cloud import Cloud, Profile, Refused, Wishes
 from sandbox.environment import client_environment
 from sandbox.parts import PARTS
@@ -58,6 +60,7 @@ def _up(cloud: Cloud, options: argparse.Namespace) -> int:
         options.store_port,
         options.console_port,
         options.proxied,
+        options.settable_clocks,
     )
     cloud.up(wishes, options.lease, detach=options.detach, say=lambda text: print(text, flush=True))
     return 0
@@ -107,6 +110,13 @@ def _bucket(cloud: Cloud, options: argparse.Namespace) -> int:
     return 0
 
 
+def _clock(cloud: Cloud, options: argparse.Namespace) -> int:
+    cloud.set_clock(options.part, options.seconds)
+    ahead = f"{options.seconds:+g} s from the right time" if options.seconds else "right"
+    print(f"The clock of the {options.part} is {ahead} within {SEEN_WITHIN} s.")
+    return 0
+
+
 def _reset(cloud: Cloud, _: argparse.Namespace) -> int:
     done = cloud.reset()
     print(
@@ -123,6 +133,7 @@ _VERBS: dict[str, Callable[[Cloud, argparse.Namespace], int]] = {
     "stop": _stop,
     "start": _start,
     "bucket": _bucket,
+    "clock": _clock,
     "reset": _reset,
 }
 
@@ -148,6 +159,11 @@ def _parser() -> argparse.ArgumentParser:
         "narrow and broken: TOXIPROXY_URL of `env` speaks the HTTP API of Toxiproxy",
     )
     up.add_argument(
+        "--settable-clocks",
+        action="store_true",
+        help="let the dates of parts be set by `clock` (Debian's package faketime)",
+    )
+    up.add_argument(
         "--lease",
         type=_process,
         metavar="PID",
@@ -161,6 +177,9 @@ def _parser() -> argparse.ArgumentParser:
         verbs.add_parser(verb, help=does).add_argument("part", choices=PARTS)
     bucket = verbs.add_parser("bucket", help="make the bucket of the snapshots read-only or full, or usable again")
     bucket.add_argument("state", choices=(*get_args(Trouble), _USABLE))
+    clock = verbs.add_parser("clock", help="set the date of a part that believes it")
+    clock.add_argument("part", choices=CLOCKS)
+    clock.add_argument("seconds", type=float, help="how far it is ahead of the right time; 0 makes it right")
     verbs.add_parser("reset", help="forget everything: machines, snapshots, bills, keys. The cloud must be down")
     for one in verbs.choices.values():
         one.add_argument(

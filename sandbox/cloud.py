@@ -18,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from sandbox import clocks
 from sandbox.leases import Leases
 from sandbox.lock import lock
 from sandbox.parts import Part, environment, parts_of
@@ -81,6 +82,7 @@ class Wishes:
     store: int | None = None
     console: int | None = None
     proxied: bool = False
+    settable_clocks: bool = False
 
 
 class Cloud:
@@ -102,6 +104,11 @@ class Cloud:
             PartFailed: a part died or never answered; everything has been stopped.
         """
         self._check_programs()
+        if wishes.settable_clocks and clocks.library() is None:
+            raise Refused(
+                "Clocks cannot be set: libfaketime is missing. As an administrator, run:\n"
+                f"    apt-get update && apt-get install --yes --no-install-recommends {clocks.PACKAGE}"
+            )
         self._check_directory()
         while True:
             with lock(self.state.root / "lock") as held, PortPicker() as picker:
@@ -145,8 +152,12 @@ class Cloud:
 
     def _check_wishes(self, wishes: Wishes) -> None:
         config = self.state.config()
-        if wishes.proxied and config.proxies is None:
-            raise Refused(f"The cloud is already up, without proxies. Take it down first: {self.command('down')}")
+        for wanted, there, what in (
+            (wishes.proxied, config.proxies is not None, "proxies"),
+            (wishes.settable_clocks, config.settable_clocks, "clocks that can be set"),
+        ):
+            if wanted and not there:
+                raise Refused(f"The cloud is already up, without {what}. Take it down first: {self.command('down')}")
         is_like = {"profile": config.profile, "seed": config.seed, **config.ports.model_dump()}
         for name, is_now in is_like.items():
             wanted = getattr(wishes, name)
@@ -204,9 +215,12 @@ class Cloud:
             ports=_choose_ports(wishes, last.ports if last else None, picker),
             profile=wishes.profile or "instant",
             seed=wishes.seed if wishes.seed is not None else last.seed if last else 1,
+            settable_clocks=wishes.settable_clocks,
             proxies=_choose_ways(last.proxies if last else None, picker) if wishes.proxied else None,
         )
         self.state.write_config(config)
+        for part in clocks.PARTS if config.settable_clocks else ():
+            clocks.set_clock(self.state, part, 0)
         credentials = self.state.secrets()
         inner = seaweed.InnerPorts.pick(picker, self.state.store)
         store_command = seaweed.prepare(self.state, config, credentials, inner)
@@ -295,6 +309,20 @@ class Cloud:
         if "store" not in self._ready().parts:
             raise Refused(f"The store is stopped. Start it: {self.command('start')} store", EXIT_DOWN)
         bucket.set_trouble(self.state, self.state.config(), self.state.secrets(), trouble)
+
+    def set_clock(self, part: str, ahead: float) -> None:
+        """Lets the wall clock of a part be so many seconds ahead of the right time.
+
+        Raises:
+            Refused: the cloud is not up, or its clocks cannot be set.
+        """
+        self._ready()
+        if not self.state.config().settable_clocks:
+            raise Refused(
+                f"The clocks of the cloud in {self.state.root} cannot be set. Take it down, and start it with "
+                f"{self.command('up')} --settable-clocks"
+            )
+        clocks.set_clock(self.state, part, ahead)
 
     def _mend_bucket(self) -> None:
         if self.bucket_trouble():

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.asking import health_trouble
+from sandbox.clocks import PARTS as CLOCKS
+from sandbox.clocks import settable
 from sandbox.processes import ProcessId, process_id
 from sandbox.state import PROJECT_DIR, CloudConfig, Secrets, StateDir
 from sandbox.store.signed import bucket_trouble
@@ -38,6 +40,7 @@ class Part:
     trouble: Callable[[], str | None]
     umask: int = 0o022
     in_bubblewrap: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside what all parts have
 
     def last_words(self, lines: int = 12) -> str:
         """Where its log is, and its end."""
@@ -57,7 +60,7 @@ class Running:
                 # setpriv: the kernel kills the part when the supervisor dies, however it dies.
                 ["setpriv", "--pdeathsig", "KILL", *part.command],
                 cwd=PROJECT_DIR,
-                env=environment(),
+                env=environment() | dict(part.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -110,7 +113,10 @@ def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_comma
 
     def python(name: str, url: str, log: str, module: str = "") -> Part:
         command = [sys.executable, "-u", "-m", f"sandbox.{module or name}", "--state-dir", str(state.root)]
-        return Part(name, command, url, state.logs / log, lambda: health_trouble(url, config.cloud_id))
+        clock = settable(state, name) if config.settable_clocks and name in CLOCKS else {}
+        return Part(
+            name, command, url, state.logs / log, lambda: health_trouble(url, config.cloud_id), environment=clock
+        )
 
     def store_trouble() -> str | None:
         b2 = (secrets.b2_bucket, secrets.b2_key_id, secrets.b2_application_key)

@@ -60,6 +60,7 @@ class CloudConfig(BaseModel):
     profile: str = "instant"
     seed: int = 1
     proxies: Proxies | None = Field(default=None, description="the network between the parts; None: they meet directly")
+    settable_clocks: bool = Field(default=False, description="the dates of some parts can be set (`sandbox.clocks`)")
 
     @property
     def control_url(self) -> str:
@@ -193,6 +194,10 @@ class StateDir:
     @property
     def control_db(self) -> Path:
         return self.root / "control.db"
+
+    @property
+    def clocks(self) -> Path:
+        return self.root / "clocks"
 
     @property
     def _secrets_file(self) -> Path:

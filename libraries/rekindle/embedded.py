@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from rekindle.waiting import Clock, wait_until
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PARTS = {"control": "DUMONT_API_URL", "market": "VAST_URL"}
+NETWORK = "TOXIPROXY_URL"  # the variable that only a cloud with proxies has
 WATCH = 60.0  # seconds that a watch waits for its moment
 # What its command line may inherit: no credentials of a live target, which the user may have set as well.
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -34,8 +36,10 @@ class CloudDown(RekindleError):
 class EmbeddedCloud:
     """One embedded cloud, by its state directory. Knows of it only what its command line tells everybody."""
 
-    def __init__(self, state_dir: Path | None = None) -> None:
-        """Starts nothing. `state_dir` is the default one of the command line when None."""
+    def __init__(self, state_dir: Path | None = None, *, breakable: bool = False) -> None:
+        """Starts nothing. `state_dir` is the default one of the command line when None; `breakable`: its network can
+        be broken as well, and its clocks set."""
+        self._breakable = breakable
         self._state_dir = state_dir.expanduser().absolute() if state_dir else None
         self._options = ["--state-dir", str(self._state_dir)] if self._state_dir else []
         self._environment: dict[str, str] = {}
@@ -43,6 +47,7 @@ class EmbeddedCloud:
         self._watches: list[threading.Thread] = []
         self._stopped: set[str] = set()
         self._bucket_is_broken = False
+        self._clocks_set: set[str] = set()
 
     def up(self, *, profile: str | None = None, lease: int | None = None) -> Settings:
         """Starts the cloud, or joins the one that runs, and returns its addresses and credentials.
@@ -57,6 +62,8 @@ class EmbeddedCloud:
         options = ["--detach", *self._options, "--lease", str(lease or os.getpid())]
         if profile:
             options += ["--profile", profile]
+        if self._breakable:
+            options += ["--proxied", "--settable-clocks"]
         self._call("up", *options)
         self._environment = json.loads(self._call("env", "--json", *self._options))
         return Settings.from_mapping(self._environment)
@@ -214,8 +221,42 @@ class EmbeddedCloud:
         """Breaks a part in one named way (see `sandbox/faults.py`) until the fault is removed."""
         self._ask(part, "POST", "/_sandbox/faults", dict(fault))
 
+    def add_toxic(self, way: str, toxic: Mapping[str, Any]) -> None:
+        """Spoils one way of the cloud's network, in the words of Toxiproxy, until `mend` or `clear_way`.
+
+        Raises:
+            Misconfigured: the cloud has no network of its own: it was not started as `breakable`.
+            CloudDown: there is no such way, or the toxic makes no sense.
+        """
+        self._network("POST", f"/proxies/{way}/toxics", toxic)
+
+    def cut_way(self, way: str) -> None:
+        """Ends all connections on a way, and refuses new ones, until `mend` or `clear_way`. Errors as `add_toxic`."""
+        self._network("POST", f"/proxies/{way}", {"enabled": False})
+
+    def clear_way(self, way: str) -> None:
+        """Makes a way good again. Errors as `add_toxic`."""
+        for toxic in self._network("GET", f"/proxies/{way}/toxics"):
+            self._network("DELETE", f"/proxies/{way}/toxics/{toxic['name']}")
+        self._network("POST", f"/proxies/{way}", {"enabled": True})
+
+    def when(self, due: Callable[[], bool], act: Callable[[], None]) -> None:
+        """Returns at once, and acts as soon as something has happened, unless `mend` is called before.
+
+        Args:
+            due: looks whether it has happened. An error of its own ends the watch.
+            act: what shall be done then.
+        """
+        self._when(due, act)
+
+    def set_clock(self, part: str, ahead: float) -> None:
+        """Lets the wall clock of a part be so many seconds ahead of the right time, until `mend`."""
+        self._clocks_set.add(part)
+        self._call("clock", part, str(ahead), *self._options)
+
     def mend(self) -> None:
-        """Undoes what was done to the cloud: faults, stopped parts, a bucket that refuses, and what was yet to come.
+        """Undoes what was done to the cloud: faults, its network, clocks, stopped parts, a bucket that refuses, and
+        what was yet to come.
 
         What has died stays dead: a part that was killed (see `up_again`), a machine that was taken away.
         """
@@ -224,6 +265,11 @@ class EmbeddedCloud:
             watch.join()
         self._watches.clear()
         self._called_off = threading.Event()
+        if NETWORK in self._environment:
+            self._network("POST", "/reset")
+        for part in sorted(self._clocks_set):
+            self.set_clock(part, 0)
+        self._clocks_set.clear()
         for part in sorted(self._stopped):
             self.start_part(part)
         if self._bucket_is_broken:
@@ -237,12 +283,25 @@ class EmbeddedCloud:
             raise Misconfigured(
                 f"The embedded cloud has no part {part!r} that takes faults. Parts: {', '.join(PARTS)}."
             )
+        url = self.environment[PARTS[part]]
+        if NETWORK in self._environment:  # past the network, which may be broken
+            url = f"http://{self._network('GET', f'/proxies/{part}')['upstream']}"
+        return self._request(part, url, method, path, body)
+
+    def _network(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        if NETWORK not in self.environment:
+            raise Misconfigured("The network of this embedded cloud cannot be broken: it was started without proxies.")
+        return self._request("network", self._environment[NETWORK], method, path, body)
+
+    def _request(self, part: str, url: str, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         headers = {"Authorization": f"Bearer {self.control_token}"}
-        url = self._environment[PARTS[part]] + path
         try:
-            answer = httpx2.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
+            answer = httpx2.request(
+                method, url + path, json=body, headers=headers, timeout=10, trust_env=False,
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # an empty one, as there is no TLS: it costs nothing
+            )  # fmt: skip
         except httpx2.TransportError as error:
-            raise CloudDown(f"The embedded cloud's {part} does not answer at {url}: {error}.") from error
+            raise CloudDown(f"The embedded cloud's {part} does not answer at {url}{path}: {error}.") from error
         if answer.is_error:
             raise CloudDown(f"The embedded cloud's {part} refused {method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None

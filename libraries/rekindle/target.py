@@ -39,7 +39,7 @@ from rekindle.sweeping import Sweeper, Swept
 
 Kind = Literal["sandbox", "live"]
 Witness = Literal["market", "restic", "gcp"]
-StateDir = Literal["temporary"] | Path
+StateDir = Literal["temporary", "breakable"] | Path
 
 STATE_DIR = PROJECT_DIR / ".rekindle"
 ENV_FILE = PROJECT_DIR / ".env"
@@ -60,7 +60,8 @@ class Choice:
         budget_usd: the most that this run may spend, USD.
         declined: witnesses that the user cannot give.
         state_dir: where the embedded cloud keeps everything, so that several can stand side by side; its own default
-            when None. A `temporary` one belongs to this process, and is removed when that ends.
+            when None. A `temporary` one belongs to this process, and is removed when that ends; so is a `breakable`
+            one, whose network can be broken and whose clocks can be set.
         env_file: where a live target finds the variables that the environment lacks; when None, `.env` in the project,
             if there is one.
         environment: the variables of a live target, instead of those of the environment and the file.
@@ -310,12 +311,14 @@ def budget(amount: float | str | None) -> float | None:
 
 def embedded_cloud(state_dir: StateDir | None) -> EmbeddedCloud:
     """The embedded cloud of a state directory; it may be down."""
-    return _temporary_cloud() if state_dir == "temporary" else EmbeddedCloud(state_dir)
+    if isinstance(state_dir, str):
+        return _temporary_cloud(breakable=state_dir == "breakable")
+    return EmbeddedCloud(state_dir)
 
 
 @cache
-def _temporary_cloud() -> EmbeddedCloud:
-    cloud = EmbeddedCloud(Path(tempfile.mkdtemp(prefix="rekindle-cloud-")))
+def _temporary_cloud(*, breakable: bool) -> EmbeddedCloud:
+    cloud = EmbeddedCloud(Path(tempfile.mkdtemp(prefix="rekindle-cloud-")), breakable=breakable)
     atexit.register(_remove, cloud)
     return cloud
 

@@ -581,7 +581,7 @@ def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUn
         (["up", "--state-dir", "/etc"], "/etc holds other files"),
         (["reset", "--state-dir", "/etc"], "does not look like a cloud's state directory"),
         (["dance"], "invalid choice: 'dance'"),
-        ([], "required: up|down|status|env|stop|start|bucket|reset"),
+        ([], "required: up|down|status|env|stop|start|bucket|clock|reset"),
     ],
 )
 def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], says: str) -> None:
