@@ -135,7 +135,7 @@ class Experiment:
         )
         if outcome.verdict not in WANTED:
             print(
-                f"      {outcome.message}\n      acts: {outcome.acts or 'none'}; see {RESULTS / (outcome.folder or '')}"
+                f"      {outcome.message}\n      acts: {outcome.acts[:3] or 'none'}; see {RESULTS / (outcome.folder or '')}"
             )
 
 

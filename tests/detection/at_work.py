@@ -80,7 +80,8 @@ class AtWork(Nobody):
                     self._ready.set()
                     continue
                 said = json.loads(line)
-                self.acts += [said["acted"]] if "acted" in said else []
+                if "acted" in said and said["acted"] not in self.acts:  # some lies are told at each request
+                    self.acts.append(said["acted"])
                 self.troubles += [said["trouble"]] if "trouble" in said else []
         self._ready.set()  # it will never be: nobody needs to wait
 
