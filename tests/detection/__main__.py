@@ -134,9 +134,8 @@ class Experiment:
             f"[{len(self.outcomes)}/{self._all}] {name:<56} {outcome.verdict:<12} {outcome.seconds:5.1f} s", flush=True
         )
         if outcome.verdict not in WANTED:
-            print(
-                f"      {outcome.message}\n      acts: {outcome.acts[:3] or 'none'}; see {RESULTS / (outcome.folder or '')}"
-            )
+            left = RESULTS / (outcome.folder or "")
+            print(f"      {outcome.message}\n      acts: {outcome.acts[:3] or 'none'}; see {left}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
