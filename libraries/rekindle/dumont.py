@@ -14,15 +14,24 @@ from typing import Any, Unpack
 
 from pydantic import SecretStr
 
-from rekindle.errors import CapabilityMissing, Mismatch, RekindleError, Unknown
+from rekindle.errors import CapabilityMissing, Mismatch, RekindleError, Unknown, Weather
 from rekindle.failover_views import Progression, StandbyView, progression, standby_view
 from rekindle.http import AnswerLost, Habits, Json, Refused, ServiceClient
 
 API = "/api/v1"
+MARKET_IS_AWAY = 503  # what the product answers when the market does not serve it
 
 
 class AmbiguousCreate(RekindleError):
-    """A machine may have been rented, and the answer does not tell. Look for its label before renting another."""
+    """A machine may have been rented, and the answer does not tell. Look for its label before renting another.
+
+    Attributes:
+        market_is_away: the answer was that the market does not serve the product (503).
+    """
+
+    def __init__(self, message: str, *, market_is_away: bool = False) -> None:
+        super().__init__(message)
+        self.market_is_away = market_is_away
 
 
 @dataclass(frozen=True)
@@ -224,8 +233,17 @@ class DumontClient(ServiceClient):
     # Machines
 
     def offers(self, **filters: Any) -> list[Offer]:
-        """Machines that can be rented, cheapest first. Filters are the query of `GET /instances/offers`."""
-        answer = self._call("GET", "/instances/offers", params=filters)
+        """Machines that can be rented, cheapest first. Filters are the query of `GET /instances/offers`.
+
+        Raises:
+            Weather: the market does not serve the product.
+        """
+        try:
+            answer = self._call("GET", "/instances/offers", params=filters)
+        except Refused as refused:
+            if refused.status == MARKET_IS_AWAY:
+                raise Weather(f"The market cannot be searched: {refused} Wait some minutes.") from None
+            raise
         return [_offer(row) for row in _rows(answer, "offers", "GET /instances/offers")]
 
     def create_instance(
@@ -603,7 +621,8 @@ class DumontClient(ServiceClient):
                 raise
             raise AmbiguousCreate(
                 f"It is not known whether a machine was rented ({whom}): {str(error).removeprefix(Unknown.prefix)} "
-                "Nothing was sent a second time. Look for the machine before renting another."
+                "Nothing was sent a second time. Look for the machine before renting another.",
+                market_is_away=isinstance(error, Refused) and error.status == MARKET_IS_AWAY,
             ) from None
         if not isinstance(answer, dict):
             raise AmbiguousCreate(

@@ -506,12 +506,13 @@ class Renter:
         except Timeout:
             return []
 
-    def _explained(self, error: AmbiguousCreate, label: str) -> AmbiguousCreate:
+    def _explained(self, error: AmbiguousCreate, label: str) -> RekindleError:
         listings = "Dumont Cloud and the marketplace" if self._market else "Dumont Cloud"
-        return AmbiguousCreate(
+        told = (
             f"{error} In {LOST_TIMEOUT:g} s no machine labelled {label} appeared in the listings of {listings}, "
             "so none was rented."
         )
+        return Weather(told) if error.market_is_away else AmbiguousCreate(told)
 
     def _cleared(self, wish: _Wish, lost: Sequence[RentedMachine], error: RekindleError) -> RekindleError:
         """Destroys what a failed call left behind; returns the error that tells it."""

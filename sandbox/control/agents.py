@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from sandbox.control.market_client import MarketClient, MarketInstance
 NEW = 0.25  # seconds between two looks after a machine was rented
 SLOWER = 1.1  # times longer after each look
 AT_ONCE = 8  # installations; each is a few processes
+UNLISTED_FOR = 60.0  # seconds after which a machine that never ran, and is not listed, is forgotten
 
 _AGENT = (files("sandbox.control") / "agent.sh").read_bytes()
 _INSTALL = (files("sandbox.control") / "scripts" / "install_agent.sh").read_text()
@@ -30,16 +32,20 @@ class Agents:
         market: MarketClient,
         machines: Machines,
         lost: Callable[[TrackedMachine], None],
+        refusal: Callable[[MarketInstance], Awaitable[str | None]],
         *,
         address: str,
         heartbeat: float,
         look: float,
     ) -> None:
-        """`lost` is told of machines that the market no longer has; `address`: of this API; times in seconds."""
+        """`lost` is told of machines that the market no longer has; `refusal` tells why nobody gets into a machine, or
+        None; `address`: of this API; times in seconds."""
         self._fleet = fleet
         self._market = market
         self._machines = machines
         self._lost = lost
+        self._refusal = refusal
+        self._unlisted_since: dict[int, float] = {}
         self._address = urlsplit(address)
         self._heartbeat = heartbeat
         self._look = look
@@ -98,9 +104,27 @@ class Agents:
         for machine in silent:
             instance = listed.get(machine.instance_id)
             if instance is None:
-                self._lost(machine)
-            elif instance.is_running:
+                if await self._is_gone(machine):
+                    self._unlisted_since.pop(machine.instance_id, None)
+                    self._lost(machine)
+                continue
+            self._unlisted_since.pop(machine.instance_id, None)
+            if instance.is_running:
                 self._begin(machine, instance)
+
+    async def _is_gone(self, machine: TrackedMachine) -> bool:
+        """Whether a machine that the market does not list, and that is silent, is really gone.
+
+        Listings have had gaps. A machine that lets us in is there, and one whose address we never knew may yet come.
+        """
+        if machine.ssh_port is None:
+            now = time.monotonic()
+            return now - self._unlisted_since.setdefault(machine.instance_id, now) > UNLISTED_FOR
+        address = MarketInstance(id=machine.instance_id, ssh_host=machine.ssh_host, ssh_port=machine.ssh_port)
+        refusal = await self._refusal(address)
+        if refusal is None:
+            _log.warning("instance %d is not listed by the market, and is not seen to be gone", machine.instance_id)
+        return refusal is not None
 
     async def install(self, machine: TrackedMachine, instance: MarketInstance) -> bool:
         """Puts an agent onto a machine that runs. False: it was not possible, and will be tried again."""

@@ -86,7 +86,7 @@ class Watch:
         deadline = time.monotonic() + GONE_WITHIN
         while True:
             silent = self._silent_for(instance.id, since)
-            refusal = await self._refusal(instance) if silent > self._missed_after else None
+            refusal = await self.refusal(instance) if silent > self._missed_after else None
             if refusal:
                 return Loss(since, f"no heartbeat for {silent:.2f} s, {refusal}")
             if time.monotonic() > deadline:
@@ -98,12 +98,14 @@ class Watch:
         if instance_id in self._looking or machine.status not in ("running", "idle", "failed"):
             return False
         answered = self._answered.get(instance_id, 0.0)
-        return self._silent_for(instance_id, self._begun) > self._missed_after and time.time() > answered + AGAIN_AFTER
+        again = time.monotonic() > answered + AGAIN_AFTER
+        return again and self._silent_for(instance_id, self._begun) > self._missed_after
 
     def _silent_for(self, instance_id: int, since: float) -> float:
         """Seconds without a heartbeat; for a machine that never sent one, since then."""
         machine = self._fleet.get(instance_id)
-        return time.time() - (machine.last_heartbeat if machine and machine.last_heartbeat else since)
+        silent = time.time() - (machine.last_heartbeat if machine and machine.last_heartbeat else since)
+        return silent if silent >= 0 else 2 * self._missed_after  # our clock was put back: nobody knows
 
     async def _look_at(
         self, machine: TrackedMachine, lost: Callable[[TrackedMachine, MarketInstance, Loss], None]
@@ -123,7 +125,7 @@ class Watch:
         instance: MarketInstance,
         lost: Callable[[TrackedMachine, MarketInstance, Loss], None],
     ) -> None:
-        refusal = await self._refusal(instance)
+        refusal = await self.refusal(instance)
         silent = self._silent_for(machine.instance_id, self._begun)
         if refusal and silent > self._missed_after:
             words = f"no heartbeat for {silent:.2f} s, {refusal}; the market says: {instance.actual_status}"
@@ -131,7 +133,7 @@ class Watch:
             since = time.time() - silent
             lost(machine, instance, Loss(since, words, interrupted=_was_interrupted(instance)))
 
-    async def _refusal(self, instance: MarketInstance) -> str | None:
+    async def refusal(self, instance: MarketInstance) -> str | None:
         """Why nobody gets into the machine; None when we do, or cannot tell yet."""
         if not instance.ssh_host or not instance.ssh_port:
             return None
@@ -139,7 +141,7 @@ class Watch:
         if refusal is None:
             refusal = await _shut_out(self._machines.enter(instance))
         if refusal is None:
-            self._answered[instance.id] = time.time()
+            self._answered[instance.id] = time.monotonic()
             self._silent_tries.pop(instance.id, None)
             return None
         if refusal.decisive:

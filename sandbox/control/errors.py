@@ -14,13 +14,15 @@ from starlette.exceptions import HTTPException
 class ApiError(Exception):
     """A refusal or a failure in words for people, with the HTTP status that says the same to programs.
 
-    `more`: what programs read besides, such as the id of what is in the way.
+    `more`: what programs read besides, such as the id of what is in the way. `retry_after`: seconds after which it may
+    go well, when somebody has said so.
     """
 
-    def __init__(self, status: int, message: str, **more: str) -> None:
+    def __init__(self, status: int, message: str, *, retry_after: float | None = None, **more: str) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.retry_after = retry_after
         self.more = more
 
 
@@ -37,7 +39,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def refused(_: Request, error: ApiError) -> JSONResponse:
-        return envelope(error.status, error.message, **error.more)
+        answer = envelope(error.status, error.message, **error.more)
+        if error.retry_after is not None:
+            answer.headers["Retry-After"] = f"{error.retry_after:g}"
+        return answer
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

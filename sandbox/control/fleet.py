@@ -78,6 +78,8 @@ class TrackedMachine(BaseModel):
     num_gpus: int | None = None
     dph_total: float | None = None
     disk_space: float | None = None
+    ssh_host: str | None = None
+    ssh_port: int | None = None
     status: Status = "running"
     error: str | None = None
     config: HibernationConfig = HibernationConfig()
@@ -98,7 +100,8 @@ class TrackedMachine(BaseModel):
         return machine
 
     def describe(self, instance: MarketInstance) -> None:
-        """Notes what must be known to rent a machine like this one."""
+        """Notes what must be known to rent a machine like this one, and to look at it without the market."""
+        self.ssh_host, self.ssh_port = instance.ssh_host, instance.ssh_port
         self.label, self.image, self.disk_space = instance.label, instance.image_uuid, instance.disk_space
         self.gpu_name, self.num_gpus, self.dph_total = instance.gpu_name, instance.num_gpus, instance.dph_total
 
@@ -131,12 +134,12 @@ class TrackedMachine(BaseModel):
             interval: seconds between two heartbeats.
         """
         first = self.last_heartbeat is None
-        unseen = first or now - (self.last_heartbeat or 0) > max(UNSEEN_AFTER * interval, 5)
+        unseen = first or not _lately(self.last_heartbeat or 0, now, interval)
         self.last_heartbeat, self.gpu_utilization = now, utilization
         idle = not first and utilization is not None and utilization < self.config.gpu_usage_threshold
         if not idle:
             self.idle_since = None
-        elif unseen or self.idle_since is None:
+        elif unseen or self.idle_since is None or self.idle_since > now:  # the last: our clock was put back
             self.idle_since = now
         if self.status in ("running", "idle"):
             self.status = "idle" if idle else "running"
@@ -196,5 +199,10 @@ class Fleet:
             machine
             for machine in self
             if machine.status in ("running", "idle", "failed")
-            and (machine.last_heartbeat is None or now - machine.last_heartbeat > max(UNSEEN_AFTER * interval, 5))
+            and (machine.last_heartbeat is None or not _lately(machine.last_heartbeat, now, interval))
         ]
+
+
+def _lately(heartbeat: float, now: float, interval: float) -> bool:
+    """Whether a heartbeat was not long ago. One that is still to come is of a time when our clock went wrong."""
+    return 0 <= now - heartbeat <= max(UNSEEN_AFTER * interval, 5)

@@ -149,14 +149,14 @@ class MarketClient:
         """
         await self.register_key()
         for attempt in range(RETRIES + 1):
-            pause = self._pause * 2**attempt
+            pause, refusal = self._pause * 2**attempt, None
             try:
                 answer = await self._http.put(f"v0/asks/{offer_id}/", json=rent.body())
             except httpx2.TransportError as error:
                 trouble = f"no answer ({error!r})"
             else:
                 if answer.status_code == 429:
-                    trouble, pause = _trouble(answer), _pause_asked(answer, pause)
+                    trouble, pause, refusal = _trouble(answer), _pause_asked(answer, pause), answer
                 elif answer.status_code < 500:
                     return self._rented(offer_id, answer)
                 else:
@@ -165,7 +165,7 @@ class MarketClient:
                 return instance_id
             if attempt < RETRIES:
                 await asyncio.sleep(pause)
-        raise MarketError(503, f"Renting offer {offer_id} failed {RETRIES + 1} times; at last: {trouble}")
+        raise _given_up(f"Renting offer {offer_id} failed {RETRIES + 1} times; at last: {trouble}", refusal)
 
     def _rented(self, offer_id: int, answer: httpx2.Response) -> int:
         body = _json(answer)
@@ -270,7 +270,7 @@ class MarketClient:
     ) -> Any:
         """A call that may be repeated. `missing`: what a 404 stands for; an error when not given."""
         for attempt in range(RETRIES + 1):
-            pause = self._pause * 2**attempt
+            pause, refusal = self._pause * 2**attempt, None
             try:
                 answer = await self._http.request(method, path, params=params, json=body)
             except httpx2.TransportError as error:
@@ -284,9 +284,19 @@ class MarketClient:
                 if answer.status_code != 429 and answer.status_code < 500:
                     raise MarketError(502, f"{method} {path}: the market answers {trouble}")
                 pause = _pause_asked(answer, pause)
+                refusal = answer if answer.status_code == 429 else None
             if attempt < RETRIES:
                 await asyncio.sleep(pause)
-        raise MarketError(503, f"{method} {path} failed {RETRIES + 1} times at the market; at last: {trouble}")
+        raise _given_up(f"{method} {path} failed {RETRIES + 1} times at the market; at last: {trouble}", refusal)
+
+
+def _given_up(message: str, refusal: httpx2.Response | None) -> MarketError:
+    """After the last try: the market is away (503), or has only refused us for now (429), as it may say how long."""
+    if refusal is None:
+        return MarketError(503, message)
+    with suppress(KeyError, ValueError):
+        return MarketError(429, message, retry_after=max(0.0, float(refusal.headers["Retry-After"])))
+    return MarketError(429, message)
 
 
 def _json(answer: httpx2.Response) -> Any:

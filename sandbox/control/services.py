@@ -88,8 +88,11 @@ class Services:
             times.heartbeat,
             self.standbys,
         )
+        self.watch = Watch(
+            self.fleet, self.market, self.machines, missed_after=times.missed_after, look=times.look_for_losses
+        )
         self.agents = Agents(
-            self.fleet, self.market, self.machines, self._vanished,
+            self.fleet, self.market, self.machines, self._vanished, self.watch.refusal,
             address=seen.control, heartbeat=times.heartbeat, look=times.look_for_agents,
         )  # fmt: skip
         self.wakes = Wakes(
@@ -104,9 +107,6 @@ class Services:
         )
         self.disposals = Disposals(self.records, self.market)
         self.races = Races(self.fleet, self.market, self.machines, self.agents, self.disposals, times.ready_within)
-        self.watch = Watch(
-            self.fleet, self.market, self.machines, missed_after=times.missed_after, look=times.look_for_losses
-        )
         settings = FailoverSettings(self.records)
         succession = Succession(self.fleet, self.agents, settings)
         self.warm_pool = WarmPool(
