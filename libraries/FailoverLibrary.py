@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Literal
 
 from robot.api.deco import keyword, library
 from robot.errors import ExecutionFailed
@@ -91,7 +90,7 @@ class FailoverLibrary:
         return failover
 
     @keyword
-    def kill_machine(self, machine: RentedMachine, way: Literal["preempt", "destroy"] | None = None) -> Failover:
+    def kill_machine(self, machine: RentedMachine, way: failing_over.Way | None = None) -> Failover:
         """Takes a machine away from outside the product, which has to notice it by itself.
 
         Args:
@@ -102,18 +101,9 @@ class FailoverLibrary:
         Returns:
             The failover, for [Follow Failover].
         """
-        opened = target.current()
-        way = way or ("preempt" if opened.choice.kind == "sandbox" else "destroy")
-        if way == "destroy" and opened.market is None:
-            raise Misconfigured("Without VAST_API_KEY no machine can be destroyed at the market, past the product.")
+        way = failing_over.way_to_kill(way)
         failover = failing_over.expect(machine)
-        machine.was_interrupted()
-        failover.begin()
-        if way == "preempt":
-            opened.embedded.preempt(machine.id)
-        elif opened.market:
-            opened.market.destroy(machine.id)
-        tell(f"Killed: {machine}, {'preempted' if way == 'preempt' else 'destroyed'} at the market")
+        failing_over.kill(failover, way)
         return failover
 
     @keyword

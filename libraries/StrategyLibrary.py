@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
-from robot.api import logger
 from robot.api.deco import keyword, library
-from robot.libraries.BuiltIn import BuiltIn
 
 import failing_over
 from console import tell
@@ -21,6 +18,7 @@ from rekindle.rented import RentedMachine
 from rekindle.staying_lost import stay_lost
 from rekindle.strategies import Comparison, Row
 from rekindle.waiting import wait_until
+from side_by_side import publish
 from StandbyLibrary import standby_of
 
 # A machine that shall stay lost is looked at for so many times as long as the slowest failover here needed to begin.
@@ -203,21 +201,8 @@ class StrategyLibrary:
         It stands on the console, at the top of log.html and in `strategies_report_<epoch>.json`. For suite teardowns;
         says nothing when nothing was compared.
         """
-        compared = self._compared
-        if compared is None or not self._rows:
-            return
-        built_in, comparison = BuiltIn(), Comparison(self._rows)
-        compared.sections.append(comparison)
-        for line in comparison.lines():
-            tell(line.strip())
-        for picture in comparison.html():
-            logger.info(picture, html=True)
-        built_in.set_suite_metadata("Strategies", comparison.metadata(), top=True)
-        compared.end()
-        passed = built_in.get_variable_value("$SUITE_STATUS") == "PASS"
-        message = None if passed else str(built_in.get_variable_value("$SUITE_MESSAGE"))
-        path = compared.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=message)
-        tell(f"Report: {path.name}")
+        if self._compared and self._rows:
+            publish(self._compared, Comparison(self._rows), "Strategies")
 
     def _add(self, row: Row) -> None:
         self._rows.append(row)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self
 
 from robot.api import logger
@@ -26,9 +27,26 @@ class _Told:
     test = ""
 
 
+_kept: ContextVar[list[str] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_back() -> Iterator[list[str]]:
+    """What is told in the block is kept in a list instead, for one of many threads that all do the same."""
+    lines: list[str] = []
+    before = _kept.set(lines)
+    try:
+        yield lines
+    finally:
+        _kept.reset(before)
+
+
 def tell(line: str) -> None:
     """Prints one indented line at once, and keeps it in log.html. What cannot be printed is escaped."""
     readable = shown(KNOWN.redact(line).text)  # what goes to the console passes no listener
+    if (lines := _kept.get()) is not None:
+        lines.append(readable)
+        return
     logger.info(readable)
     logger.console(f"{_line_end()}   {readable}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from robot.api import logger
 
@@ -12,7 +13,7 @@ from console import tell
 from ProvisioningLibrary import tell_proof
 from rekindle import report, target
 from rekindle.cost import Cost, Life
-from rekindle.errors import RekindleError, Unknown
+from rekindle.errors import Misconfigured, RekindleError, Unknown
 from rekindle.failover import (
     Failover,
     Identity,
@@ -36,6 +37,7 @@ from StandbyLibrary import OWN_EYES, should_follow, standby_of
 # A replacement may cost so many times the old price: the product's own limit.
 DEARER = 2.0
 READY_TIMEOUT = 300.0
+Way = Literal["preempt", "destroy"]
 
 _writing: dict[int, Ticks] = {}
 _prepared: dict[int, Expected] = {}
@@ -79,6 +81,31 @@ def expect(machine: RentedMachine, kind: Kind = "failover", max_price: float | N
     failover = Failover(machine, was, expected, kind, standby=standby_of(machine), ticks=ticks)
     report.current().sections.append(failover)
     return failover
+
+
+def way_to_kill(way: Way | None) -> Way:
+    """How a machine is taken away from outside the product, when nothing else is said: as far as the target allows.
+
+    Raises:
+        Misconfigured: it cannot be done on this target.
+    """
+    opened = target.current()
+    way = way or ("preempt" if opened.choice.kind == "sandbox" else "destroy")
+    if way == "destroy" and opened.market is None:
+        raise Misconfigured("Without VAST_API_KEY no machine can be destroyed at the market, past the product.")
+    return way
+
+
+def kill(failover: Failover, way: Way) -> None:
+    """Takes the machine away; from here on the time counts."""
+    opened = target.current()
+    failover.old.was_interrupted()
+    failover.begin()
+    if way == "preempt":
+        opened.embedded.preempt(failover.old.id)
+    elif opened.market:
+        opened.market.destroy(failover.old.id)
+    tell(f"Killed: {failover.old}, {'preempted' if way == 'preempt' else 'destroyed'} at the market")
 
 
 def _expect(machine: RentedMachine, max_price: float) -> Expected:

@@ -125,7 +125,6 @@ class Cycle:
         """As it stands in a report."""
         timings: dict[str, Json] = {f"{name}_sec": round(seconds, 3) for name, seconds in self.phases.items()}
         return {
-            "cycle": self.number,
             "success": self.succeeded,
             "nonce": self.nonce,
             "old_instance_id": str(self.old),
@@ -143,10 +142,14 @@ class Cycle:
 
 @dataclass
 class Failovers:
-    """All failovers of a test: those that ran, and those that were wanted. A section of its report."""
+    """All failovers of a test: those that ran, and those that were wanted. A section of its report.
+
+    `what` they are: cycles one after the other, or those of different machines.
+    """
 
     wanted: int
     cycles: list[Cycle] = field(default_factory=list)
+    what: Literal["cycle", "machine"] = "cycle"
 
     @property
     def succeeded(self) -> list[Cycle]:
@@ -171,7 +174,7 @@ class Failovers:
 
     def statistics(self) -> dict[str, Statistics]:
         """Of each phase, of the whole and of what was measured, over the cycles that succeeded; empty when none did."""
-        good = [cycle.phases | {TOTAL: cycle.seconds} | cycle.measured for cycle in self.succeeded]
+        good = [{**cycle.phases, TOTAL: cycle.seconds, **cycle.measured} for cycle in self.succeeded]
         names = [*self.phases(), TOTAL, *self.measured()]
         seconds = {name: [one[name] for one in good if name in one] for name in names}
         return {name: statistics_of(values) for name, values in seconds.items() if values}
@@ -189,7 +192,7 @@ class Failovers:
             return
         kinds = {cycle.kind for cycle in failed} or {None}
         told = [
-            f"Cycle {cycle.number} of {self.wanted} failed{cycle.place}"
+            f"{self.what.capitalize()} {cycle.number} of {self.wanted} failed{cycle.place}"
             + (f" ({cycle.kind.lower()})" if cycle.kind and len(kinds) > 1 else "")
             + f": {cycle.words}"
             for cycle in failed
@@ -206,7 +209,7 @@ class Failovers:
     def document(self) -> dict[str, Json]:
         """Keys that are added to the report."""
         return {
-            "cycles": [cycle.document() for cycle in self.cycles],
+            f"{self.what}s": [{self.what: cycle.number} | cycle.document() for cycle in self.cycles],
             "statistics": {name: found.document() for name, found in self.statistics().items()},
         }
 
@@ -221,9 +224,9 @@ class Failovers:
             if key != "count"
         }
         return {
-            "cycles_wanted": self.wanted,
-            "cycles_run": len(self.cycles),
-            "cycles_succeeded": len(self.succeeded),
+            f"{self.what}s_wanted": self.wanted,
+            f"{self.what}s_run": len(self.cycles),
+            f"{self.what}s_succeeded": len(self.succeeded),
             "success_rate_percent": round(self.rate, 2),
             "files_compared": sum(cycle.files for cycle in self.cycles),
             "bytes_compared": sum(cycle.bytes for cycle in self.cycles),
@@ -244,16 +247,16 @@ class Failovers:
         names = [*self.phases(), TOTAL, *self.measured()]
         lines = [
             "Failovers, in seconds:",
-            "   cycle  " + "".join(f"{name[: _COLUMN - 1]:>{_COLUMN}}" for name in names) + f"{'compared':>16}",
+            f"   {self.what:<7}" + "".join(f"{name[: _COLUMN - 1]:>{_COLUMN}}" for name in names) + f"{'compared':>16}",
         ]
         for cycle in self.cycles:
-            seconds = cycle.phases | {TOTAL: cycle.seconds} | cycle.measured
+            seconds = {**cycle.phases, TOTAL: cycle.seconds, **cycle.measured}
             row = "".join(f"{f'{seconds[name]:.2f}' if name in seconds else '-':>{_COLUMN}}" for name in names)
             result = "✓" if cycle.succeeded else f"✗ failed{cycle.place}"
             lines.append(f"   {cycle.number:<7}{row}{counted(cycle.files, 'file'):>16}  {result}")
         lines += [f"   {left:<7}{'did not run':>{_COLUMN + 1}}" for left in self._left()]
         if found := self.statistics():
-            lines.append(f"   of the {counted(len(self.succeeded), 'cycle')} that succeeded:")
+            lines.append(f"   of the {counted(len(self.succeeded), self.what)} that succeeded:")
             for statistic in STATISTICS:
                 values = [f"{getattr(found[name], statistic):.2f}" if name in found else "-" for name in names]
                 lines.append(f"   {statistic:<7}" + "".join(f"{value:>{_COLUMN}}" for value in values))
@@ -261,12 +264,14 @@ class Failovers:
 
     def html(self) -> Iterator[str]:
         """The pictures: a bar a cycle, and what each one proved."""
+        name = self.what.capitalize()
         bars = [
-            Bar(f"Cycle {cycle.number}", cycle.phases, cycle.seconds, f"failed{cycle.place}" if cycle.error else None)
+            Bar(f"{name} {cycle.number}", cycle.phases, cycle.seconds, f"failed{cycle.place}" if cycle.error else None)
             for cycle in self.cycles
         ]
-        yield chart([*bars, *(Bar(f"Cycle {left}", {}, 0.0, "did not run") for left in self._left())])
-        if failovers := [(cycle, cycle.failover) for cycle in self.cycles if cycle.failover]:
+        yield chart([*bars, *(Bar(f"{name} {left}", {}, 0.0, "did not run") for left in self._left())])
+        failovers = [(cycle, cycle.failover) for cycle in self.cycles if cycle.failover]
+        if failovers and self.what == "cycle":  # else the phases are those of the failovers already
             yield chart(
                 [
                     Bar(f"RTO {cycle.number}", one.seconds_by_phase(), one.wall_seconds, cycle.error and "failed")
@@ -274,7 +279,7 @@ class Failovers:
                 ]
             )
         yield table(
-            ("cycle", "from machine", "to machine", "snapshot", "compared", "total", "result"),
+            (self.what, "from machine", "to machine", "snapshot", "compared", "total", "result"),
             (
                 (
                     cycle.number,
@@ -289,7 +294,7 @@ class Failovers:
             ),
         )
         yield table(
-            ("seconds of", "cycles", *STATISTICS),
+            ("seconds of", f"{self.what}s", *STATISTICS),
             (
                 (name, one.count, *(f"{getattr(one, statistic):.2f}" for statistic in STATISTICS))
                 for name, one in self.statistics().items()

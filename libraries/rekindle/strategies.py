@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
 from rekindle.report import Json
-from rekindle.timeline import table
+from rekindle.timeline import robot_table, table, text_table
 
 HEADING = ("strategy", "data came from", "noticed after, s", "RTO, s", "RPO, s", "files lost", "costs meanwhile, USD/h")
 
@@ -99,12 +99,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """A table for the console."""
-        rows = [list(HEADING), *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return [
-            "   " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        return text_table(HEADING, [row.cells() for row in self.rows])
 
     def html(self) -> Iterator[str]:
         """The table for log.html."""
@@ -112,8 +107,7 @@ class Comparison:
 
     def metadata(self) -> str:
         """The table as Robot shows it at the top of log.html and report.html."""
-        rows = [[f"={cell}=" for cell in HEADING], *(row.cells() for row in self.rows)]
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return robot_table(HEADING, [row.cells() for row in self.rows])
 
 
 def _seconds(value: float | None, otherwise: str) -> str:

@@ -67,6 +67,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
 
 
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table for the console, a line a row."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "   " + "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def robot_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as Robot shows it among the metadata of a suite, at the top of log.html and report.html."""
+    lines = [[f"={cell}=" for cell in header], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def machines_table(machines: Iterable[MachineCost], now: float) -> str:
     """What each machine of a test was and cost; `now` (monotonic) counts for those that are not gone."""
     return table(

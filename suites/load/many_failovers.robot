@@ -1,0 +1,46 @@
+*** Settings ***
+Documentation     Many machines are lost in the same moment. None is lost for good; and how the time until all are back
+...               grows with their number.
+
+Resource          ../../resources/load.resource
+
+Suite Setup       Open The Target For Load
+Suite Teardown    Compare Crowds And Leave Nothing
+Test Teardown     Publish Report And Leave No Machine
+Test Template     Machines Should Survive Together
+
+Test Tags         load    failover
+
+
+*** Test Cases ***
+Three Machines Are Lost At Once
+    [Metadata]    Report    failovers_at_once_3
+    ${3}
+One Machine Is Lost
+    [Documentation]    What the others are compared with.
+    [Metadata]    Report    failovers_at_once_1
+    [Tags]    long
+    ${1}
+Five Machines Are Lost At Once
+    [Metadata]    Report    failovers_at_once_5
+    [Tags]    long
+    ${5}
+Ten Machines Are Lost At Once
+    [Metadata]    Report    failovers_at_once_10
+    [Tags]    long
+    ${10}
+Many Machines Are Lost At Once
+    [Metadata]    Report    failovers_at_once_${FAILOVERS}
+    [Tags]    long
+    ${FAILOVERS}
+
+
+*** Keywords ***
+Publish Report And Leave No Machine
+    [Documentation]    The next number of machines starts on a cloud that does nothing else.
+    Publish Report
+    Destroy All Machines And Prove It
+
+Compare Crowds And Leave Nothing
+    Compare Crowds
+    Destroy All Machines And Prove It
