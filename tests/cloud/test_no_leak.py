@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ import psutil
 import pytest
 
 from rekindle.dumont import DumontClient
-from rekindle.labels import label_prefix
+from rekindle.labels import Label, label_prefix, new_run_id
 from rekindle.ledger import Ledger, State
 from rekindle.market import MarketClient
 from rekindle.settings import Settings
@@ -24,6 +26,7 @@ from rekindle.sweeping import Sweeper, Swept
 from rekindle.waiting import wait_until
 from tests.cloud.doomed_run import RUN_ID
 from tests.cloud_under_test import CloudUnderTest
+from tests.nightly import nightly_but
 
 LEFT_AFTER = 10.0
 PATIENCE = 60.0
@@ -259,6 +262,88 @@ def test_the_next_run_destroys_what_is_left_when_the_guard_was_killed_too(run: D
     assert [*run.sweep().cleared.destroyed.values()] == [f"{PREFIX}1-30m"]
     assert sorted(run.labels()) == strangers
     assert run.sweep().ended_nothing
+
+
+def test_what_a_computer_has_left_that_lost_its_power_is_found_in_its_ledger(run: Doomed) -> None:
+    """The ledger is as it stood on the disk: what came last is in its log of writes, which ends in the middle."""
+    left = run.folder / "disk"
+    left.mkdir()
+    with contextlib.closing(sqlite3.connect(run.folder / "ledger.db")) as reader:  # so that the log stays
+        reader.execute("SELECT * FROM rents").fetchall()
+        run.start("with a machine")
+        run.comes_there()
+        for name in ("ledger.db", "ledger.db-wal"):
+            shutil.copy(run.folder / name, left / name)
+    with (left / "ledger.db-wal").open("ab") as log:
+        assert log.tell() > 0
+        log.write(b"\xff" * 1000)
+    os.kill(run.guard, signal.SIGKILL)
+    run.kill()
+    run.dead()
+    assert len(run.of_ours()) == 1
+    ledger = Ledger(left / "ledger.db", "the cloud under test")
+    swept = Sweeper(run.dumont, run.market, None, ledger).sweep()
+    assert [*swept.cleared.destroyed.values()] == [f"{PREFIX}1-30m"]
+    assert run.of_ours() == []
+    assert ledger.open_rents() == []
+
+
+def test_another_computer_destroys_what_is_older_than_its_label_allows(
+    run: Doomed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, young = (Label(new_run_id(), 1, minutes) for minutes in (0, 30))
+    for offer, label in zip(run.dumont.offers(max_price=1), (old, young, "rekindle-mine"), strict=False):
+        run.dumont.create_instance(offer.id, str(label), 20)
+    monkeypatch.setattr("rekindle.sweeping.SLACK", 0)
+    sweeper = Sweeper(run.dumont, run.market, None, Ledger(run.folder / "empty.db", "the cloud under test"))
+    swept = sweeper.sweep()
+    assert [one.seen.label for one in swept.found] == [str(old)]
+    assert sorted(one.seen.label for one in swept.kept) == [str(young), "rekindle-mine"]
+    assert sorted(run.labels()) == [str(young), "rekindle-mine"]
+    assert sweeper.sweep().ended_nothing
+    (cost,) = sweeper.account(swept).usd.values()
+    assert cost is not None
+
+
+@pytest.mark.parametrize("what", nightly_but("died", ["died", "hung"]))
+def test_a_guard_that_is_no_more_is_replaced_before_the_next_rent(run: Doomed, what: str) -> None:
+    run.start(f"after its guard {what}")
+    assert run.line() == f"guard {run.guard}"
+    first, run.guard = run.guard, int(run.line().removeprefix("guard "))
+    assert run.guard != first
+    assert not psutil.pid_exists(first)
+    run.comes_there()
+    run.kill()
+    run.nothing_is_left()
+
+
+def test_a_machine_that_outlives_its_minutes_is_destroyed_while_its_run_lives(run: Doomed) -> None:
+    run.start("for too long")
+    machine = run.line()
+    run.comes_there()
+    assert run.of_ours() == []
+    assert run.line() == (
+        f"Run doomed kept machines for longer than money was reserved, and the guard destroyed them while it went on: "
+        f"{machine} ({PREFIX}1-1m, 0.05 min). Allow more: --variable MACHINE_MINUTES:60. "
+        f"Log: {run.folder / 'ledger.guard.log'}."
+    )
+    assert run.dead() == 0
+    assert run.states() == [State.DESTROYED]
+
+
+@pytest.mark.nightly
+def test_a_volume_goes_with_its_machine_although_the_product_does_nothing(
+    run: Doomed, put_fault: Callable[..., None]
+) -> None:
+    run.start("with a volume")
+    run.comes_there()
+    assert [volume.label for volume in run.market.volumes()] == [f"{PREFIX}1-30m"]
+    put_fault("DUMONT_API_URL", kind="answer", match="^DELETE ", status=200, body={"success": True})
+    # Its background work deletes the volume too, but for this.
+    put_fault("VAST_URL", kind="answer", match="^DELETE /api/v0/volumes/", status=503, times=3)
+    run.kill()
+    run.nothing_is_left()
+    wait_until("the volume to be gone", run.market.volumes, lambda there: not there, timeout=LEFT_AFTER)
 
 
 def test_an_orderly_end_leaves_neither_machine_nor_guard(run: Doomed) -> None:
