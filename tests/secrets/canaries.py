@@ -43,11 +43,12 @@ def of_cloud(state_dir: Path) -> dict[str, bytes]:
     kept = json.loads((state_dir / "secrets.json").read_text())
     canaries = {name: value.encode() for name, value in kept.items() if name not in PUBLIC}
     for key in ("user", "control"):
-        # The first two lines are the same in every key, or hold its public half.
-        lines = (state_dir / "keys" / key).read_bytes().splitlines()[3:-1]
-        canaries |= {
-            f"SSH key {key}, line {number}": line for number, line in enumerate(lines, 3) if len(line) > ENOUGH
-        }
+        lines = (state_dir / "keys" / key).read_bytes().splitlines()
+        public = (state_dir / "keys" / f"{key}.pub").read_bytes()
+        for number, line in enumerate(lines[:-1]):
+            # The first lines are the same in every key, and some hold its public half.
+            if number > 2 and len(line) > ENOUGH and line[:ENOUGH] not in public:
+                canaries[f"SSH key {key}, line {number}"] = line
     return canaries
 
 

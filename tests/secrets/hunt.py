@@ -25,8 +25,15 @@ SMALL = tuple(
     for variable in ("LARGE_FILE_MB:8", "MANY_FILES:500", "CYCLES:1", "MAX_PRICE:1", "BUDGET_USD:20")
     for word in ("--variable", variable)
 )
-# Where credentials are at home: in files that nobody else may read.
-AT_HOME = ("secrets.json", "keys/user", "keys/control")
+# Where credentials are at home in a state directory, which is private as a whole. The disk of a machine holds its own
+# host key; the store writes what it was started with beside its data.
+AT_HOME = (
+    "secrets.json", "keys/user", "keys/control", "control/store-credentials", "control/restic-password",
+    "store/s3.json", "store/security.toml", "store/options", "store/data/mini.options", "*machines/*/etc/hostkey",
+)  # fmt: skip
+
+
+SHARED = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - they are searched
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Told:
     processes: Mapping[str, int]
     canaries: list[str]
     needles: int
-    findings: Mapping[Finding, int]
+    findings: Mapping[Finding, list[int]]
     unsearched: list[str]
     failed_runs: list[str]
     seconds: float = 0.0
@@ -83,7 +90,7 @@ class Told:
         return not (self.findings or self.unsearched or self.failed_runs)
 
     def as_json(self) -> str:
-        findings = [asdict(finding) | {"times": times} for finding, times in sorted(self.findings.items())]
+        findings = [asdict(finding) | {"bytes": places} for finding, places in sorted(self.findings.items())]
         document = asdict(replace(self, findings={})) | {"findings": findings, "passed": self.passed}
         return json.dumps(document, indent=1) + "\n"
 
@@ -95,7 +102,10 @@ class Told:
         lines += ["Processes seen:", *(f"  {kind:36} {count:6}" for kind, count in sorted(self.processes.items()))]
         lines += [f"NOTHING SEARCHED: {kind}" for kind in self.unsearched]
         lines += [f"RUN FAILED: {run}" for run in self.failed_runs]
-        lines += [f"FOUND {times} times: {finding}" for finding, times in sorted(self.findings.items())]
+        lines += [
+            f"FOUND {len(places)} times: {finding}, first at byte {places[0]}"
+            for finding, places in sorted(self.findings.items())
+        ]
         verdict = "none was found" if not self.findings else f"{len(self.findings)} findings"
         return "\n".join([*lines, f"Result: {verdict}, in {self.seconds:.0f} s"])
 
@@ -149,7 +159,8 @@ def hunt(folder: Path, plan: Plan) -> Told:
             for target, choice in (("sandbox", plan.sandbox), ("live", plan.live)):
                 with ExitStack() as stack:
                     for kind, below in (("machines' disks", ground.disks), ("browser's profile", ground.profiles)):
-                        stack.enter_context(Fleeting(partial(search.files, kind, root=folder), below).watched())
+                        found = partial(_search_abroad, search, kind, ground)
+                        stack.enter_context(Fleeting(found, below).watched())
                     code, consoles[f"run {target}"] = _run(ground, target, choice, processes)
                 if code:
                     failed.append(f"on {target}, exit code {code}: {folder}/runs/{target}/log.html")
@@ -158,12 +169,14 @@ def hunt(folder: Path, plan: Plan) -> Told:
     search.texts("command lines", processes.command_lines())
     search.texts("environments", processes.environments())
     search.texts("console", consoles)
-    for kind, files in _left(ground, since, _work_tree() - status).items():
-        search.files(kind, files, Path("/"))
+    for kind, files in _left(ground, _work_tree() - status).items():
+        _search_abroad(search, kind, ground, files)
+    for shared in SHARED:
+        search.files("shared temporary folders", _new_files(shared, since, folder), shared, derived=False)
     missing = [kind for kind in plan.processes if not processes.kinds()[kind]]
     return Told(
         searched=dict(sorted(search.searched.items())),
-        processes=processes.kinds(),
+        processes=dict(processes.kinds()),
         canaries=sorted(search.canaries),
         needles=search.forms,
         findings=search.findings,
@@ -171,6 +184,17 @@ def hunt(folder: Path, plan: Plan) -> Told:
         failed_runs=failed,
         seconds=time.monotonic() - began,
     )
+
+
+def _search_abroad(search: Search, kind: str, ground: Ground, files: Iterable[Path]) -> None:
+    """Searches files, but for those in which credentials are at home."""
+    state = ground.cloud.state_dir
+    abroad = [
+        path
+        for path in files
+        if not path.is_relative_to(state) or not any(path.relative_to(state).match(home) for home in AT_HOME)
+    ]
+    search.files(kind, abroad, Path("/"))
 
 
 def _up(ground: Ground) -> None:
@@ -204,7 +228,7 @@ def _run(ground: Ground, target: str, choice: Iterable[str], processes: Processe
     return done.returncode, done.stdout
 
 
-def _left(ground: Ground, since: float, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
+def _left(ground: Ground, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
     """Every file that is left, by the kind of its place."""
     runs, state = ground.folder / "runs", ground.cloud.state_dir
     by_name = {
@@ -215,19 +239,12 @@ def _left(ground: Ground, since: float, new_in_work_tree: set[Path]) -> dict[str
     left: dict[str, list[Path]] = {}
     for path in _files(runs):
         left.setdefault(by_name.get(path.name) or by_suffix.get(path.suffix, "rest of the results"), []).append(path)
-    at_home = {state / name for name in AT_HOME}
     for path in _files(state):
-        if path not in at_home:
-            in_logs = path.is_relative_to(state / "logs")
-            left.setdefault("logs of the cloud" if in_logs else "rest of the state directory", []).append(path)
+        in_logs = path.is_relative_to(state / "logs")
+        left.setdefault("logs of the cloud" if in_logs else "rest of the state directory", []).append(path)
     left["home and temporary files"] = [*_files(ground.folder / "home"), *_files(ground.folder / "tmp")]
     left["ledger and guard's log"] = [path for path in (PROJECT_DIR / ".rekindle").glob("ledger*") if path.is_file()]
     left["new in the work tree"] = sorted(new_in_work_tree)
-    left["new in shared temporary folders"] = [
-        path
-        for shared in (Path(tempfile_dir) for tempfile_dir in ("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108
-        for path in _new_files(shared, since, ground.folder)
-    ]
     return left
 
 

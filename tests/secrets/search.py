@@ -11,7 +11,6 @@ import re
 import subprocess
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -51,7 +50,7 @@ class Search:
 
     canaries: Mapping[str, bytes]
     searched: dict[str, Searched] = field(default_factory=dict)
-    findings: Counter[Finding] = field(default_factory=Counter)
+    findings: dict[Finding, list[int]] = field(default_factory=dict)  # at which bytes
 
     def __post_init__(self) -> None:
         self._needles = needles(self.canaries)
@@ -60,8 +59,15 @@ class Search:
     def forms(self) -> int:
         return len(self._needles)
 
-    def files(self, kind: str, paths: Iterable[Path], root: Path) -> None:
-        """Searches files as they are; and what is packed in log.html, in archives and in pictures."""
+    def files(self, kind: str, paths: Iterable[Path], root: Path, *, derived: bool = True) -> None:
+        """Searches files as they are; and what is packed in log.html, in archives and in pictures.
+
+        Args:
+            kind: the kind of place, to be counted by.
+            paths: what to search. What is no file (any more) is passed over.
+            root: from where on places are named.
+            derived: whether a token that is no canary is a finding too: not where others keep theirs.
+        """
         there = [path for path in paths if path.is_file() and not path.is_symlink()]
         unpacked: dict[str, bytes] = {}
         for path in there:
@@ -70,15 +76,16 @@ class Search:
                 if path.suffix in _PACKED:
                     unpacked |= {f"{path.relative_to(root)}, {what}": text for what, text in _unpacked(path)}
         for begin in range(0, len(there), FILES_AT_ONCE):
-            for found, at, secret in self._grep([str(path) for path in there[begin : begin + FILES_AT_ONCE]]):
-                self._note(secret, kind, f"{Path(found).relative_to(root)}, byte {at}")
-        self._in_texts(kind, unpacked)
+            some = [str(path) for path in there[begin : begin + FILES_AT_ONCE]]
+            for found, at, secret in self._grep(some, derived=derived):
+                self._note(secret, kind, str(Path(found).relative_to(root)), at)
+        self._in_texts(kind, unpacked, derived=derived)
 
-    def texts(self, kind: str, texts: Mapping[str, bytes], *, derived: bool = True) -> None:
-        """Searches texts, by their names. `derived`: whether a token that is nobody's canary is a finding too."""
+    def texts(self, kind: str, texts: Mapping[str, bytes]) -> None:
+        """Searches texts, by their names."""
         for text in texts.values():
             self._count(kind, len(text))
-        self._in_texts(kind, texts, derived=derived)
+        self._in_texts(kind, texts)
 
     def nothing_in(self, kinds: Iterable[str]) -> list[str]:
         """The kinds of places where there was nothing to be searched: nothing is proven of them."""
@@ -89,8 +96,8 @@ class Search:
         counted.things += 1
         counted.bytes += size
 
-    def _note(self, secret: str, kind: str, where: str) -> None:
-        self.findings[Finding(secret, kind, where)] += 1
+    def _note(self, secret: str, kind: str, where: str, at: int) -> None:
+        self.findings.setdefault(Finding(secret, kind, where), []).append(at)
 
     def _in_texts(self, kind: str, texts: Mapping[str, bytes], *, derived: bool = True) -> None:
         names = list(texts)
@@ -98,7 +105,8 @@ class Search:
         for text in texts.values():
             begins.append(begins[-1] + len(text) + 1)
         for _, at, secret in self._grep(["-"], b"\n".join(texts.values()), derived=derived):
-            self._note(secret, kind, names[bisect.bisect_right(begins, at) - 1])
+            index = bisect.bisect_right(begins, at) - 1
+            self._note(secret, kind, names[index], at - begins[index])
 
     def _grep(self, paths: list[str], text: bytes = b"", *, derived: bool = True) -> Iterator[tuple[str, int, str]]:
         """Has grep look: it does so for all needles at once, at the speed of the disk. Its patterns are in memory."""

@@ -26,11 +26,11 @@ KINDS = {
     "control": rb"\0sandbox\.control",
     "store": rb"(^|/)weed",
     "cloud's command line and supervisor": rb"\0-m\0sandbox\0",
+    "machine": rb"(^|/)bwrap\0",
     "restic": rb"(^|/)restic\0",
     "rsync": rb"(^|/)rsync",
     "ssh": rb"(^|/)ssh(\0|:)",
     "sshd": rb"sshd",
-    "machine": rb"(^|/)bwrap\0",
     "on machines and others": rb"",
 }
 _PR_SET_CHILD_SUBREAPER = 36

@@ -138,6 +138,9 @@ def test_every_credential_of_a_cloud_is_a_canary(tmp_path: Path) -> None:
     search.files("home", [state.root / "secrets.json", state.user_key, state.control_key], tmp_path)
     heard = {finding.secret.partition(" (")[0] for finding in search.findings} - {"a private key"}
     assert heard == set(found)
+    outside = Search(found)
+    outside.files("public halves", [path.with_suffix(".pub") for path in (state.user_key, state.control_key)], tmp_path)
+    assert outside.findings == {}
 
 
 # ── Processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,8 +241,8 @@ def test_a_finding_is_red_and_its_value_is_not_shown() -> None:
     search.texts("console", {"run": CANARY.encode()})
     found = told(searched={"console": Searched(1, 1)}, findings=search.findings)
     assert not found.passed
-    assert "FOUND 1 times: the password: console, run" in str(found)
+    assert "FOUND 1 times: the password: console, run, first at byte 0" in str(found)
     assert json.loads(found.as_json())["findings"] == [
-        {"secret": "the password", "kind": "console", "where": "run", "times": 1}
+        {"secret": "the password", "kind": "console", "where": "run", "bytes": [0]}
     ]
     assert "c4n4ry" not in str(found) + found.as_json()
