@@ -4,21 +4,16 @@ loses things, and cut off in every step. Each run is a `robot` of its own.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import signal
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from rekindle.waiting import hold_for, wait_until
-from tests.cloud_under_test import CloudUnderTest
 from tests.suites_under_test import WITHIN, Run, Stage
 
 LEFT_AFTER = 10.0  # seconds after which nothing of a run that was cut off may be rented
@@ -62,6 +57,25 @@ def test_live_without_a_budget_starts_nothing(stage: Stage, tmp_path: Path) -> N
     assert stage.rented() == {}
 
 
+def test_an_env_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    options = ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--variable", f"ENV_FILE:{tmp_path}/my.env")
+    Run(tmp_path, (*options, "--include", "smoke")).to_its_end().stopped_with(
+        f"ENV_FILE names {tmp_path}/my.env, which does not exist. Mend it, or leave it out: then .env in the project "
+        "is read, where there is one."
+    )
+
+
+def test_an_env_file_that_others_can_read_is_warned_of(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "my.env"
+    file.write_text("".join(f"{name}='{value}'\n" for name, value in stage.cloud.environment.items()))
+    file.chmod(0o644)
+    options = ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--variable", f"ENV_FILE:{file}")
+    ended = Run(tmp_path / "run", (*options, "--test", "Dumont API Is Healthy")).to_its_end()
+    ended.passed()
+    warning = f"{file} holds credentials and can be read by others (mode 644): chmod 600 {file}"
+    assert f"[ WARN ] {warning}" in ended.console
+
+
 def test_a_wrong_password_is_told(stage: Stage, tmp_path: Path) -> None:
     run = stage.live(tmp_path, "--variable", "BUDGET_USD:1", "--include", "phase3", DUMONT_PASSWORD="wrong")  # noqa: S106
     run.to_its_end().stopped_with(
@@ -101,85 +115,6 @@ def test_the_smoke_suite_tells_what_is_wrong_with_the_bucket(
     ended = stage.live(tmp_path, "--variable", "BUDGET_USD:1", "--test", test, **wrong).to_its_end()
     assert ended.exit_code == 1
     assert re.match(rf"The object store at \S+ {words} and B2_APPLICATION_KEY, ", ended.failures[test])
-
-
-# ── Secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Watch:
-    """Looks again and again at what everybody can see of every process, while something runs."""
-
-    def __init__(self, what: str) -> None:
-        self.seen: set[bytes] = set()
-        self._what = what
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.05):
-            for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):  # it has ended, or is another user's
-                    self.seen.add((process / self._what).read_bytes())
-
-
-def secrets_of(cloud: CloudUnderTest) -> dict[str, bytes]:
-    """Every credential of a cloud, by name: what its users are given, and what its parts keep among themselves."""
-    public = {"dumont_email", "b2_bucket", "r2_bucket"}
-    kept = json.loads((cloud.state_dir / "secrets.json").read_text())
-    secrets = {name: value.encode() for name, value in kept.items() if name not in public}
-    names = re.compile("PASSWORD|KEY|TOKEN|SECRET")
-    given = {name: value for name, value in cloud.environment.items() if names.search(name) and name != "SSH_KEY_PATH"}
-    assert {value.encode() for value in given.values()} <= set(secrets.values())
-    for key in ("user", "control"):
-        lines = (cloud.state_dir / "keys" / key).read_bytes().splitlines()
-        secrets[f"SSH key {key}"] = lines[len(lines) // 2]
-    return secrets
-
-
-def leaks(secrets: Mapping[str, bytes], places: Mapping[str, bytes]) -> list[str]:
-    found = [f"{name} in {place}" for place, text in places.items() for name, value in secrets.items() if value in text]
-    return found + [f"a token in {place}" for place, text in places.items() if re.search(rb"eyJ[\w-]{8,}\.eyJ", text)]
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_live_target_that_is_the_embedded_cloud_passes_and_keeps_its_secrets(stage: Stage, tmp_path: Path) -> None:
-    with Watch("cmdline") as watch:
-        ended = stage.live(
-            tmp_path, "--variable", "BUDGET_USD:3", "--loglevel", "TRACE", "--include", "smoke", "--include", "phase3"
-        ).to_its_end()
-    ended.passed()
-    assert [report["test_name"] for report in ended.reports()] == [
-        "auto_hibernation_by_product",
-        "auto_hibernation",
-        "wake_hibernation_by_product",
-        "wake_hibernation",
-    ]
-    left = files_in(tmp_path) | {"the console": ended.console.encode()}
-    assert b"TRACE" in left["output.xml"]
-    assert leaks(secrets_of(stage.cloud), left) == []
-    assert any(b"restic" in line for line in watch.seen)
-    assert leaks(secrets_of(stage.cloud), {line.decode(errors="replace"): line for line in watch.seen}) == []
-
-
-def test_the_sandbox_keeps_its_secrets_from_every_environment(stage: Stage, tmp_path: Path) -> None:
-    with Watch("environ") as watch:
-        ended = stage.sandbox(tmp_path, "--loglevel", "TRACE", *STEPWISE_WAKE).to_its_end()
-    ended.passed()
-    secrets = secrets_of(stage.cloud)
-    assert leaks(secrets, files_in(tmp_path) | {"the console": ended.console.encode()}) == []
-    assert any(b"AWS_SHARED_CREDENTIALS_FILE" in text for text in watch.seen)
-    assert leaks(secrets, {text.decode(errors="replace"): text for text in watch.seen}) == []
 
 
 # ── Witnesses ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -66,20 +66,21 @@ class Search:
             kind: the kind of place, to be counted by.
             paths: what to search. What is no file (any more) is passed over.
             root: from where on places are named.
-            derived: whether a token that is no canary is a finding too: not where others keep theirs.
+            derived: whether a token that is no canary is a finding too, and what is packed is looked through: not
+                where others keep their files.
         """
         there = [path for path in paths if path.is_file() and not path.is_symlink()]
         unpacked: dict[str, bytes] = {}
         for path in there:
             with contextlib.suppress(FileNotFoundError):
                 self._count(kind, path.stat().st_size)
-                if path.suffix in _PACKED:
+                if derived and path.suffix in _PACKED:
                     unpacked |= {f"{path.relative_to(root)}, {what}": text for what, text in _unpacked(path)}
         for begin in range(0, len(there), FILES_AT_ONCE):
             some = [str(path) for path in there[begin : begin + FILES_AT_ONCE]]
             for found, at, secret in self._grep(some, derived=derived):
                 self._note(secret, kind, str(Path(found).relative_to(root)), at)
-        self._in_texts(kind, unpacked, derived=derived)
+        self._in_texts(kind, unpacked)
 
     def texts(self, kind: str, texts: Mapping[str, bytes]) -> None:
         """Searches texts, by their names."""
@@ -99,12 +100,12 @@ class Search:
     def _note(self, secret: str, kind: str, where: str, at: int) -> None:
         self.findings.setdefault(Finding(secret, kind, where), []).append(at)
 
-    def _in_texts(self, kind: str, texts: Mapping[str, bytes], *, derived: bool = True) -> None:
+    def _in_texts(self, kind: str, texts: Mapping[str, bytes]) -> None:
         names = list(texts)
         begins = [0]
         for text in texts.values():
             begins.append(begins[-1] + len(text) + 1)
-        for _, at, secret in self._grep(["-"], b"\n".join(texts.values()), derived=derived):
+        for _, at, secret in self._grep(["-"], b"\n".join(texts.values())):
             index = bisect.bisect_right(begins, at) - 1
             self._note(secret, kind, names[index], at - begins[index])
 
