@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sandbox.environment import client_environment
+from sandbox.state import StateDir
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -43,7 +45,8 @@ class CloudUnderTest:
         """Starts it, detached; it goes with these tests even when they are killed."""
         done = self.run("up", "--detach", "--lease", str(os.getpid()), *options)
         assert done.returncode == 0, done.stderr
-        self.environment = json.loads(self.run("env", "--json").stdout)
+        state = StateDir(self.state_dir)
+        self.environment = client_environment(state, state.config(), state.secrets())  # as `env` prints it
 
     def down(self) -> None:
         done = self.run("down")

