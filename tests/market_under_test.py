@@ -17,11 +17,16 @@ from sandbox.state import CloudConfig, Ports, StateDir
 PATIENCE = 60.0
 
 
+def ssh_command(port: int, key: Path, script: str) -> list[str]:
+    """The command that runs a script on a machine."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
+    return ["ssh", "-i", str(key), "-p", str(port), *(f"-o{option}" for option in options), "root@127.0.0.1", script]
+
+
 def ssh(port: int, key: Path, script: str) -> subprocess.CompletedProcess[str]:
     """Runs a script on a machine. A refused connection is exit code 255."""
-    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
-    command = ["ssh", "-i", str(key), "-p", str(port), *(f"-o{option}" for option in options), "root@127.0.0.1"]
-    return subprocess.run([*command, script], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    command = ssh_command(port, key, script)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def host_key(port: int) -> str:

@@ -1,7 +1,8 @@
 """The bill: what each machine costs, to the second, as a ledger that can be read.
 
-A machine is charged in segments: its GPU while it runs, its disk while it exists, stopped or not. Nothing is charged
-while the cloud is down: a segment that was open then ends at the last beat of the cloud's heart.
+A machine is charged in segments: its GPU while it runs, its disk while it exists, stopped or not. Its traffic is
+charged by the GB, each connection when it ends. Nothing is charged while the cloud is down: a segment that was open
+then ends at the last beat of the cloud's heart.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from pydantic import BaseModel
 
 from sandbox.records import Records
 
-Kind = Literal["gpu", "cpu", "disk", "volume"]
+Kind = Literal["gpu", "cpu", "disk", "volume", "upload", "download"]
+GB = 10**9  # bytes
 OPENING_BALANCE = 1000.0  # USD
 
 
 class Segment(BaseModel):
-    """One stretch of time at one rate. Times are seconds since the epoch, the rate is USD an hour."""
+    """One stretch of time at one rate. Times are seconds since the epoch, the rate is USD an hour.
+
+    Of traffic it is the time from the first connection's end to the last one's, and the rate is USD a GB.
+    """
 
     number: int
     instance_id: int
@@ -28,13 +33,14 @@ class Segment(BaseModel):
     rate: float
     start: float
     end: float | None = None
+    traffic: int | None = None  # bytes
 
     def seconds(self, now: float) -> float:
         return max(0.0, (now if self.end is None else self.end) - self.start)
 
     def amount(self, now: float) -> float:
         """USD."""
-        return self.rate * self.seconds(now) / 3600
+        return self.rate * (self.seconds(now) / 3600 if self.traffic is None else self.traffic / GB)
 
     def row(self, now: float) -> dict[str, Any]:
         """A line of the bill, with the columns that the market's own command line prints."""
@@ -46,7 +52,7 @@ class Segment(BaseModel):
             "description": self.description,
             "start": self.start,
             "end": self.end,
-            "quantity": round(self.seconds(now), 3),
+            "quantity": round(self.seconds(now), 3) if self.traffic is None else self.traffic / GB,
             "rate": self.rate,
             "amount": round(self.amount(now), 9),
             "items": [],
@@ -110,6 +116,24 @@ class Bill:
                 segment.end = max(segment.start, self._now())
                 self._settled += segment.amount(segment.end)
                 self._records.put(segment.number, segment)
+
+    def add_traffic(self, instance_id: int, kind: Kind, traffic: int, rate: float, description: str) -> None:
+        """Charges for bytes at a rate in USD a GB, on one line a machine and direction."""
+        segment = next(
+            (one for one in self._segments.values() if (one.instance_id, one.kind) == (instance_id, kind)), None
+        ) or Segment(
+            number=max(self._segments, default=0) + 1,
+            instance_id=instance_id,
+            kind=kind,
+            description=description,
+            rate=rate,
+            start=self._now(),
+            traffic=0,
+        )
+        segment.end, segment.traffic = self._now(), (segment.traffic or 0) + traffic
+        self._settled += rate * traffic / GB
+        self._records.put(segment.number, segment)
+        self._segments[segment.number] = segment
 
     def close_all(self) -> None:
         for instance_id, kind in list(self._growing):

@@ -24,6 +24,7 @@ from sandbox.marketplace.instances import DEFAULT_IMAGE, FIRST_INSTANCE, Instanc
 from sandbox.marketplace.offers import Offer, make_offers
 from sandbox.marketplace.profiles import Profile
 from sandbox.marketplace.search import Search
+from sandbox.marketplace.traffic import Meter, Traffic
 from sandbox.marketplace.volumes import Volumes, region_of
 from sandbox.records import Records
 from sandbox.tasks import Tasks
@@ -94,10 +95,13 @@ class Market:
         self.bill = Bill(records)
         self.volumes = Volumes(records, self.bill)
         self.keys = SshKeys(records)
+        self._meter = Meter(self._bill_traffic)
+        self._metered: dict[int, Instance] = {}
 
     async def open(self) -> None:
         """Takes up what the last process left: boots what should run, finishes what was being destroyed."""
         await self._host.end_leftovers()
+        self._meter.open()
         self.volumes.open()
         for volume_id in self._host.volumes():
             if self.volumes.get(volume_id) is None:
@@ -121,6 +125,9 @@ class Market:
     async def close(self) -> None:
         """Stops every machine and the bill. What should run stays intended to run."""
         await self._tasks.close()
+        for instance in list(self._metered.values()):
+            self._settle_traffic(instance)
+        self._meter.close()
         await self._host.stop_all()
         self.bill.close_all()
         self.bill.beat()
@@ -327,6 +334,7 @@ class Market:
             rented.life.cancel()
             await asyncio.wait([rented.life])
             rented.life = None
+        self._settle_traffic(rented.instance)
         await self._host.stop(rented.instance.id)
         self.bill.close(rented.instance.id, "gpu")
 
@@ -347,11 +355,14 @@ class Market:
             self._become(instance, "exited", f"The machine did not boot: {error}")
             return
         instance.ssh_port = port
+        self._metered[port] = instance
+        self._meter.watch(port)
         self.bill.open(instance.id, "gpu", instance.dph_base, instance.description)
         self._become(instance, "running", "The machine runs.")
         _log.info("machine %s runs on port %s", instance.id, port)
         await self._events.publish("machine.running", instance_id=instance.id, label=instance.label)
         code = await self._host.ended(instance.id)
+        self._settle_traffic(instance)
         await self._host.stop(instance.id)
         self.bill.close(instance.id, "gpu")
         _log.warning("machine %s ended by itself (exit code %s)", instance.id, code)
@@ -376,6 +387,16 @@ class Market:
 
     def _save(self, instance: Instance) -> None:
         self._records.put(instance.id, instance)
+
+    def _settle_traffic(self, instance: Instance) -> None:
+        self._meter.settle(instance.ssh_port)
+        self._metered.pop(instance.ssh_port, None)
+
+    def _bill_traffic(self, port: int, traffic: Traffic) -> None:
+        if instance := self._metered.get(port):
+            id_, offer, text = instance.id, instance.offer, instance.description
+            self.bill.add_traffic(id_, "upload", traffic.up, offer.inet_up_cost, text)
+            self.bill.add_traffic(id_, "download", traffic.down, offer.inet_down_cost, text)
 
     def _bill_disk(self, instance: Instance) -> None:
         self.bill.open(instance.id, "disk", instance.storage_dph, instance.description)

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from rekindle.waiting import wait_until
+from sandbox.marketplace.traffic import connections
 from tests.market_under_test import (
     PATIENCE,
     MarketUnderTest,
@@ -25,6 +26,7 @@ from tests.market_under_test import (
     make_key,
     processes_about,
     ssh,
+    ssh_command,
     wait_until_none_is_about,
 )
 
@@ -122,7 +124,7 @@ def test_a_machine_from_rent_to_end(market: MarketUnderTest) -> None:
     script = "echo $A-$CONTAINER_ID-$GPU_NAME; echo 55 >/tmp/gpu-utilisation; nvidia-smi | grep -c 4090"
     assert market.ssh(machine, script).stdout == f"1-{machine}-RTX 4090\n1\n"
     assert market.there(machine)["gpu_util"] == 55
-    growing = market.charges(machine)
+    growing = by_the_second(market.charges(machine))
     assert {charge["type"] for charge in growing} == {"gpu", "disk"}
     assert {charge["end"] for charge in growing} == {None}
 
@@ -139,11 +141,54 @@ def test_a_machine_from_rent_to_end(market: MarketUnderTest) -> None:
     assert {charge["type"]: charge["rate"] for charge in final} == {
         "gpu": offer["dph_base"],
         "disk": pytest.approx(offer["storage_cost"] * 40 / 720),
+        "upload": offer["inet_up_cost"],
+        "download": offer["inet_down_cost"],
     }
-    for charge in final:
+    for charge in by_the_second(final):
         assert charge["quantity"] == pytest.approx(charge["end"] - charge["start"], abs=0.001)
         assert charge["amount"] == pytest.approx(charge["rate"] * charge["quantity"] / 3600, abs=1e-6)
     assert before - market.balance() == pytest.approx(sum(charge["amount"] for charge in final), abs=1e-8)
+
+
+def by_the_second(charges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What of a bill was paid for time, and not for traffic."""
+    return [charge for charge in charges if charge["type"] not in {"upload", "download"}]
+
+
+def test_traffic_is_charged_by_the_byte_in_both_directions(market: MarketUnderTest) -> None:
+    offer = market.offers(limit=1)[0]
+    machine = market.rent(offer["id"])
+    port = market.until(machine)["ssh_port"]
+    assert {charge["type"] for charge in market.charges(machine)} == {"disk", "gpu"}, "nobody has talked to it yet"
+
+    assert market.ssh(machine, "head -c 3000000 /dev/zero").returncode == 0
+    told = wait_until("the traffic", lambda: traffic(market, machine), lambda row: row["upload"][0] > 0.003, timeout=10)
+    assert 0.003 < told.value["upload"][0] < 0.0033
+    assert 0 < told.value["download"][0] < 0.0005
+
+    command = ssh_command(port, market.state.user_key, "cat >/dev/null")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as open_one:
+        assert open_one.stdin is not None
+        open_one.stdin.write(bytes(2_000_000))
+        open_one.stdin.flush()
+        before = traffic(market, machine)
+        assert before["download"][0] < 0.0005, "it is charged when the connection ends"
+        wait_until("the bytes to be there", lambda: received(port), lambda count: count > 2_000_000, timeout=10)
+        market.destroy(machine)
+    after = traffic(market, machine)
+    assert 0.002 < after["download"][0] < 0.0025
+    for kind, price in (("upload", offer["inet_up_cost"]), ("download", offer["inet_down_cost"])):
+        assert after[kind][1] == pytest.approx(after[kind][0] * price, abs=1e-9)
+
+
+def received(port: int) -> int:
+    return sum(one.traffic.down for one in connections(port))
+
+
+def traffic(market: MarketUnderTest, machine: int) -> dict[str, tuple[float, float]]:
+    """GB and USD of each direction."""
+    found = {row["type"]: (row["quantity"], row["amount"]) for row in market.charges(machine)}
+    return {kind: found.get(kind, (0.0, 0.0)) for kind in ("upload", "download")}
 
 
 def test_an_offer_is_sold_once(market: MarketUnderTest) -> None:
@@ -208,7 +253,7 @@ def test_stopping_keeps_the_disk_and_its_price(market: MarketUnderTest) -> None:
     row = market.until(machine)
     assert host_key(row["ssh_port"]) == key
     assert market.ssh(machine, "cat /workspace/x").stdout == "kept\n"
-    assert [charge["type"] for charge in market.charges(machine)] == ["disk", "gpu", "gpu"]
+    assert [charge["type"] for charge in by_the_second(market.charges(machine))] == ["disk", "gpu", "gpu"]
 
 
 def test_a_reboot_is_a_new_boot_of_the_same_machine(market: MarketUnderTest) -> None:
@@ -389,7 +434,8 @@ def test_a_machine_that_is_taken_away(market: MarketUnderTest) -> None:
     assert market.ssh(machine, "true").returncode == 255
     assert processes_about(market.state.machines / str(machine)) == []
     assert not (market.state.machines / str(machine)).exists()
-    assert {charge["type"]: charge["end"] is None for charge in market.charges(machine)} == {"gpu": False, "disk": True}
+    ends = {charge["type"]: charge["end"] is None for charge in by_the_second(market.charges(machine))}
+    assert ends == {"gpu": False, "disk": True}
     assert preempt(market, machine).is_success
     market.change(machine, state="running")
     row = market.until(machine)
@@ -540,7 +586,7 @@ def test_a_market_that_ends_comes_back_with_everything(own: MarketUnderTest, how
     own.change(stopped, state="stopped")
     wait_until(
         "a second of both to be charged",
-        lambda: min(charge["quantity"] for charge in own.charges(running)),
+        lambda: min(charge["quantity"] for charge in by_the_second(own.charges(running))),
         lambda seconds: seconds > 2.2,
         timeout=PATIENCE,
     )
@@ -556,8 +602,9 @@ def test_a_market_that_ends_comes_back_with_everything(own: MarketUnderTest, how
     assert own.ssh(running, "cat /workspace/x").stdout == f"{running}\n"
     row = own.there(stopped)
     assert (row["intended_status"], row["actual_status"]) == ("stopped", "exited")
-    assert [charge["type"] for charge in own.charges(running)] == ["disk", "gpu", "disk", "gpu"]
-    assert [charge["end"] is None for charge in own.charges(running)] == [False, False, True, True]
+    charges = by_the_second(own.charges(running))
+    assert [charge["type"] for charge in charges] == ["disk", "gpu", "disk", "gpu"]
+    assert [charge["end"] is None for charge in charges] == [False, False, True, True]
     assert own.balance() <= before + 2e-4  # what a killed market had not written down: a second of two machines
     own.change(stopped, state="running")
     own.until(stopped)

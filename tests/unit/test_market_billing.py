@@ -138,3 +138,23 @@ def test_the_balance_is_what_was_deposited_less_all_rows(steps: list[tuple[str, 
         assert len(growing) == len(set(growing))
         assert bill.balance == pytest.approx(OPENING_BALANCE - sum(row["amount"] for row in rows))
     records.close()
+
+
+def test_traffic_is_charged_by_the_gb_on_one_line_a_direction(database: Path, clock: Clock) -> None:
+    bill = Bill(Records(database), clock)
+    bill.open(1, "gpu", 0.36, "a machine")
+    bill.add_traffic(1, "upload", 2_000_000_000, 0.01, "a machine")
+    clock.time += 100
+    bill.add_traffic(1, "download", 500_000_000, 0.02, "a machine")
+    bill.add_traffic(1, "upload", 1_000_000_000, 0.01, "a machine")
+    bill.close(1, "gpu")
+    bill = Bill(Records(database), clock)  # it comes back after the end of the cloud
+    bill.add_traffic(1, "upload", 500_000_000, 0.01, "a machine")
+    rows = {row["type"]: row for row in bill.rows()}
+    assert [(row["number"], row["quantity"], row["rate"], row["amount"]) for row in rows.values()] == [
+        (1, 100, 0.36, 0.01),
+        (2, 3.5, 0.01, 0.035),
+        (3, 0.5, 0.02, 0.01),
+    ]
+    assert (rows["upload"]["start"], rows["upload"]["end"]) == (START, START + 100)
+    assert bill.balance == pytest.approx(OPENING_BALANCE - 0.01 - 0.035 - 0.01)
