@@ -10,8 +10,8 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -27,16 +27,14 @@ VANISHED = 24  # rsync's exit code when a file was deleted while it looked: so i
 NAMES_TOLD = 5
 
 _MARKS = "/root/.dumont"
-# Prints the moment, then the names of all files whose content may have changed since another. Not by their own times,
-# which programs set as they like, but by those that the kernel keeps. Its clock ticks a little late.
+# Prints the moment, then size, time and name of each file whose content may have changed since another. Not by its own
+# time, which programs set as they like, but by that which the kernel keeps. Its clock ticks a little late.
 _TOUCHED_SINCE = """
 date +%s.%N && cd -- "$1" || exit
-find . -type f -newerct "@$2" -printf '%P\\0' || :  # what vanishes meanwhile need not be copied
+nice -n 10 find . -type f -newerct "@$2" -printf '%s %T@ %P\\0' || :  # what vanishes meanwhile need not be copied
 """
 _LATE = 0.05  # seconds
 _NEVER = 4e9
-# When the files of the source of a mirror were last listed, by its own clock: by folder here, and which machine it was.
-_listed: dict[tuple[str, Path], tuple[str, float]] = {}
 # Run on the GPU machine in place of rsync: a machine whose disk was wiped is not the one that is mirrored.
 _GUARD = "test -e {mark} || {{ echo 'its disk is not the one that is mirrored: was it wiped?' >&2; exit 1; }}; {rsync}"
 _POLITE = "nice -n 10 rsync"  # the work on the machine comes first
@@ -79,59 +77,85 @@ async def mirror_down(machine: Machine, copy: Path, token: str, *, excludes: Seq
 
     On any other machine nothing is touched, here or there.
     """
+    known = _known.get(copy)
+    if known is None or known.source != machine.name:
+        known = _Known(machine.name)
+    looked = await machine.run(_TOUCHED_SINCE, WORKSPACE, f"{known.since or _NEVER:.9f}")
+    await _check(machine, looked)
+    moment, _, listing = looked.stdout.partition(b"\n")
+    alike = await asyncio.to_thread(_alike, listing, copy, excludes)
     guard = _GUARD.format(mark=mark_of(token), rsync=_POLITE)
-
-    async def look(since: float) -> process.Finished:
-        return await machine.run(
-            f'nice -n 10 bash -c {shlex.quote(_TOUCHED_SINCE)} find "$@"', WORKSPACE, f"{since:.9f}"
-        )
-
-    async def copy_it(how: Sequence[str], names: bytes = b"") -> Copied:
-        return await _pull(machine, copy, _POLITE, guard, excludes, how=how, names=names)
-
-    return await _mirror(("down", copy), machine.name, look, copy_it, excludes)
+    # When this is cut off, what is in the folder is not known any more; nor, then, what the standby lacks of it.
+    target, known.target = known.target, None
+    copied = await _copy(
+        known.since is not None, alike, lambda how, names: _pull(machine, copy, _POLITE, guard, excludes, how, names)
+    )
+    known.since, known.target = float(moment) - _LATE, target
+    known.alike |= alike
+    _known[copy] = known
+    return copied
 
 
 async def mirror_up(copy: Path, machine: Machine, *, excludes: Sequence[str] = EXCLUDES) -> Copied:
     """Brings a folder here into the workspace of a standby, with low priority."""
-
-    async def look(since: float) -> process.Finished:
-        return await process.run(["bash", "-c", _TOUCHED_SINCE, "find", str(copy), f"{since:.9f}"])
-
-    async def copy_it(how: Sequence[str], names: bytes = b"") -> Copied:
-        return await _push(copy, machine, _POLITE, excludes, how=how, names=names)
-
-    return await _mirror(("up", copy), machine.name, look, copy_it, excludes)
-
-
-async def _mirror(
-    way: tuple[str, Path],
-    machine: str,
-    look: Callable[[float], Awaitable[process.Finished]],
-    copy_it: Callable[..., Awaitable[Copied]],
-    excludes: Sequence[str],
-) -> Copied:
-    """Copies what differs, even where size and times do not tell that it does.
-
-    rsync takes a file of the same size and time for the same file. So what was touched since the last copy is copied
-    however it looks; and where nobody knows what that was (a new machine, a new process), all bytes are compared.
-    """
-    known = _listed.get(way)
-    since = known[1] if known and known[0] == machine else None
-    listed = await look(_NEVER if since is None else since)
-    if listed.code:
-        raise SyncError(502, f"{machine}: {listed.words}")
-    moment, _, names = listed.stdout.partition(b"\n")
-    touched = [name for name in names.split(b"\0") if name and not _is_left_out(name, excludes)]
-    if since is None:
-        copied = await copy_it(["--checksum"])
-    else:
-        first = await copy_it(_THESE_FILES, b"\0".join(touched)) if touched else None
-        copied = await copy_it([])
-        if first:
-            copied.changes.extend(first.changes)
-    _listed[way] = (machine, float(moment) - _LATE)
+    known = _known.get(copy) or _Known("")
+    target, known.target = known.target, None
+    copied = await _copy(
+        target == machine.name, known.alike, lambda how, names: _push(copy, machine, _POLITE, excludes, how, names)
+    )
+    known.target = machine.name
+    known.alike.clear()
     return copied
+
+
+@dataclass
+class _Known:
+    """What is known of a folder through which a workspace is mirrored.
+
+    rsync takes a file of the same size and time for the same file. So those are found that were touched since the last
+    copy and still look the same; and where nobody knows (another machine, a new process), all bytes are compared.
+
+    Attributes:
+        source: the machine that it was last a whole copy of.
+        since: when, by the clock of that machine; None: it never was.
+        target: the machine that had all of it; None: nobody knows.
+        alike: names of files in it that have changed, and that may look to the target as they did before.
+    """
+
+    source: str
+    since: float | None = None
+    target: str | None = None
+    alike: set[bytes] = field(default_factory=set)
+
+
+_known: dict[Path, _Known] = {}
+
+
+def _alike(listing: bytes, copy: Path, excludes: Sequence[str]) -> set[bytes]:
+    """Names out of a listing of files that look the same as those in a folder here."""
+    found = set()
+    for row in filter(None, listing.split(b"\0")):
+        size, moment, name = row.split(b" ", 2)
+        seconds, _, fraction = moment.partition(b".")
+        try:
+            here = (copy / os.fsdecode(name)).lstat()
+        except OSError:
+            continue
+        looks_the_same = here.st_size == int(size) and here.st_mtime_ns == int(seconds + fraction[:9].ljust(9, b"0"))
+        if looks_the_same and not _matches(PurePosixPath(os.fsdecode(name)), excludes):
+            found.add(name)
+    return found
+
+
+async def _copy(
+    in_step: bool, alike: Collection[bytes], copy_it: Callable[[Sequence[str], bytes], Awaitable[Copied]]
+) -> Copied:
+    """Copies what looks different, and what only looks the same; all that differs when it is not known what that is."""
+    if not in_step:
+        return await copy_it(["--checksum"], b"")
+    first = await copy_it(_THESE_FILES, b"\0".join(alike)) if alike else None
+    copied = await copy_it([], b"")
+    return copied if first is None else replace(copied, changes=[*first.changes, *copied.changes])
 
 
 async def pull(machine: Machine, copy: Path, *, excludes: Sequence[str] = EXCLUDES, thorough: bool = False) -> Copied:
@@ -139,13 +163,13 @@ async def pull(machine: Machine, copy: Path, *, excludes: Sequence[str] = EXCLUD
 
     `thorough` compares all bytes; else files of the same size and time are taken for the same.
     """
-    _listed.pop(("down", copy), None)
-    return await _pull(machine, copy, _URGENT, _URGENT, excludes, how=_how(thorough))
+    _known.pop(copy, None)
+    return await _pull(machine, copy, _URGENT, _URGENT, excludes, _how(thorough))
 
 
 async def push(copy: Path, machine: Machine, *, excludes: Sequence[str] = EXCLUDES, thorough: bool = False) -> Copied:
     """Brings a folder here into the workspace of a machine: somebody is waiting for it. `thorough` as for `pull`."""
-    return await _push(copy, machine, _URGENT, excludes, how=_how(thorough))
+    return await _push(copy, machine, _URGENT, excludes, _how(thorough))
 
 
 async def differences(
@@ -161,10 +185,6 @@ def is_excluded(path: PurePosixPath) -> bool:
     return _matches(path, EXCLUDES)
 
 
-def _is_left_out(name: bytes, excludes: Sequence[str]) -> bool:
-    return bool(excludes) and _matches(PurePosixPath(os.fsdecode(name)), excludes)
-
-
 def _matches(path: PurePosixPath, patterns: Sequence[str]) -> bool:
     return any(fnmatch(part, pattern) for part in path.parts for pattern in patterns)
 
@@ -174,7 +194,7 @@ def _how(thorough: bool) -> list[str]:
 
 
 async def _pull(
-    machine: Machine, copy: Path, rsync: str, remote: str, excludes: Sequence[str], *, how: Sequence[str],
+    machine: Machine, copy: Path, rsync: str, remote: str, excludes: Sequence[str], how: Sequence[str],
     names: bytes = b"",
 ) -> Copied:  # fmt: skip
     await asyncio.to_thread(copy.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -183,7 +203,7 @@ async def _pull(
 
 
 async def _push(
-    copy: Path, machine: Machine, rsync: str, excludes: Sequence[str], *, how: Sequence[str], names: bytes = b""
+    copy: Path, machine: Machine, rsync: str, excludes: Sequence[str], how: Sequence[str], names: bytes = b""
 ) -> Copied:
     there = [*how, f"--rsync-path={rsync}", *_over(machine)]
     return await _rsync(machine, rsync, [*there, f"{copy}/", f"{_host(machine)}:{WORKSPACE}/"], excludes, names)
