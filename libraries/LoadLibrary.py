@@ -29,6 +29,7 @@ from WorkspaceLibrary import WorkspaceLibrary
 
 RENTING = timedelta(seconds=renting.READY_TIMEOUT)
 TOGETHER = 60.0  # seconds until all threads must be ready to strike
+RENTERS = 4  # each takes the cheapest offer that is left: more of them would only be in each other's way
 
 
 @dataclass
@@ -140,7 +141,7 @@ class LoadLibrary:
             )
             HibernationLibrary().keep_machine_awake(member.machine)
 
-        _each(crowd, "rent", rent)
+        _each(crowd, "rent", rent, at_once=RENTERS)
         _all_must_be_well(crowd)
         tell(f"Rented: {crowd}")
         report.current().resources["machines"] = count
@@ -250,8 +251,8 @@ class LoadLibrary:
             publish(self._compared, Growth(sorted(self._rows, key=lambda row: row.machines)), "Lost at once")
 
 
-def _each(crowd: Crowd, step: str, work: Callable[[Member], None]) -> None:
-    """Does something for all that are still well, at once. Who fails is out, with the reason."""
+def _each(crowd: Crowd, step: str, work: Callable[[Member], None], at_once: int | None = None) -> None:
+    """Does something for all that are still well: at once, or for some at a time. Who fails is out, with the reason."""
 
     def do(member: Member) -> None:
         with kept_back() as lines:
@@ -264,7 +265,7 @@ def _each(crowd: Crowd, step: str, work: Callable[[Member], None]) -> None:
     well = [member for member in crowd.members if not member.error]
     if not well:
         return
-    with ThreadPoolExecutor(len(well)) as pool:
+    with ThreadPoolExecutor(at_once or len(well)) as pool:
         list(pool.map(do, well))
     for member in well:
         title = f"Machine {member.number} of {len(crowd.members)}, {step}: {member.error or 'well'}"

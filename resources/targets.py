@@ -18,8 +18,9 @@ class Target:
 # Addresses and keys come from the environment or from `.env`, under the names that `python -m sandbox env` prints.
 LIVE = Target(BUDGET_USD=None, MAX_PRICE=0.5, IDLE_SECONDS=60)
 
-# The embedded cloud on this machine. Everything is free and near, so the waits are short.
-SANDBOX = Target(BUDGET_USD=5.0, MAX_PRICE=1.0, IDLE_SECONDS=3)
+# The embedded cloud on this machine. Everything is free and near, so the waits are short. The budget is that of twenty
+# failovers at once, for each of which the product may have many machines race.
+SANDBOX = Target(BUDGET_USD=30.0, MAX_PRICE=1.0, IDLE_SECONDS=3)
 
 
 def get_variables(target: str) -> dict[str, float | None]:

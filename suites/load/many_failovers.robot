@@ -30,7 +30,7 @@ Ten Machines Are Lost At Once
     [Tags]    long
     ${10}
 Many Machines Are Lost At Once
-    [Metadata]    Report    failovers_at_once_${FAILOVERS}
+    [Metadata]    Report    failovers_at_once_many
     [Tags]    long
     ${FAILOVERS}
 
