@@ -10,7 +10,7 @@ from importlib.resources import files
 from urllib.parse import urlsplit
 
 from sandbox.control.errors import ApiError
-from sandbox.control.fleet import Fleet, TrackedMachine
+from sandbox.control.fleet import UNSEEN_AFTER, Fleet, TrackedMachine
 from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance
 
@@ -51,6 +51,8 @@ class Agents:
         self._look = look
         self._something_new = asyncio.Event()
         self._installing: dict[int, asyncio.Task[bool]] = {}
+        self._first_beat_within = max(UNSEEN_AFTER * heartbeat, 5.0)
+        self._first_beat_until: dict[int, float] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def wanted(self) -> None:
@@ -66,7 +68,7 @@ class Agents:
         pause = NEW
         try:
             while True:
-                if silent := self._fleet.silent(self._heartbeat):
+                if silent := [one for one in self._fleet.silent(self._heartbeat) if not self._is_starting(one)]:
                     await self._look_after(silent)
                 try:
                     async with asyncio.timeout(pause):
@@ -79,6 +81,10 @@ class Agents:
         finally:
             for task in self._installing.values():
                 task.cancel()
+
+    def _is_starting(self, machine: TrackedMachine) -> bool:
+        """Whether an agent was put onto it just now: another one would end it before its first heartbeat."""
+        return time.monotonic() < self._first_beat_until.get(machine.instance_id, 0.0)
 
     async def _adopt(self, spares: Callable[[], set[int]]) -> None:
         """Takes in machines that were rented here and not noted: the process was killed before the market's answer."""
@@ -154,6 +160,8 @@ class Agents:
         else:
             if done.code:
                 _log.warning("agent on instance %d: %s", instance.id, done.words)
+            else:
+                self._first_beat_until[instance.id] = time.monotonic() + self._first_beat_within
             return done.code == 0
         finally:
             self._installing.pop(instance.id, None)

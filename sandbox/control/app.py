@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import FastAPI, Response
 
 from sandbox.console import pages
 from sandbox.control import errors
@@ -53,23 +53,26 @@ def build(state: StateDir) -> FastAPI:
         response.headers["X-Sandbox-Id"] = services.config.cloud_id
         return {"status": "healthy", "version": VERSION, "service": "dumont-cloud"}
 
-    api = APIRouter()
-    api.include_router(auth.router(services.accounts))
-    api.include_router(instances.public(services))
-    api.include_router(instances.router(services))
-    api.include_router(race.router(services))
-    api.include_router(migration.router(services))
-    api.include_router(hibernation.router(services))
-    api.include_router(snapshots.of_instance(services))
-    api.include_router(snapshots.router(services))
-    api.include_router(agent.router(services))
-    api.include_router(failover.router(services))
-    api.include_router(failover.settings_router(services))
-    api.include_router(warm_pool.router(services))
-    api.include_router(standby.router(services))
-    api.include_router(metrics.router(services))
-    app.include_router(api, prefix="/api/v1")
-    app.include_router(api, prefix="/api", include_in_schema=False)
+    # Each on its own, the one that is asked most first: nested routers would look for the route again at each level.
+    routers = [
+        agent.router(services),
+        auth.router(services.accounts),
+        instances.public(services),
+        instances.router(services),
+        race.router(services),
+        migration.router(services),
+        hibernation.router(services),
+        snapshots.of_instance(services),
+        snapshots.router(services),
+        failover.router(services),
+        failover.settings_router(services),
+        warm_pool.router(services),
+        standby.router(services),
+        metrics.router(services),
+    ]
+    for router in routers:
+        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api", include_in_schema=False)
     pages.install(app, services.accounts)
 
     events.install(app)

@@ -76,6 +76,7 @@ class Standbys:
         self._work: dict[str, asyncio.Task[None]] = {}  # provisioning, then mirroring
         self._tasks = Tasks("a standby", expected=ApiError)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._urgent_slots = asyncio.Semaphore(AT_ONCE)  # somebody waits for these: not behind all the mirrors
         self._configured = asyncio.Event()
         self.config = records.get(StandbyConfig, CONFIG) or StandbyConfig()
 
@@ -357,7 +358,7 @@ class Standbys:
         copy, begun = self._copy(association), time.monotonic()
         for number in range(ROUNDS):
             begun_at, again = time.time(), number > 0
-            async with self._slots:
+            async with self._urgent_slots:
                 association.copy_is_whole = False
                 self._save(association)
                 await sync.pull(standby, copy, thorough=again)
