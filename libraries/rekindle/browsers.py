@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rekindle.errors import Misconfigured
 from rekindle.http import is_loopback
+from rekindle.redaction import KNOWN, looks_secret
 
 # In this order. Debian's `chromium` is a shell script that complains; the program itself lies behind it.
 SYSTEM_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -75,6 +77,21 @@ def _arguments(page: str, user: int) -> list[str]:
         # It has nobody to talk to but the page: so it asks no name server, and looks for no network either.
         arguments.append("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")
     return arguments
+
+
+@contextmanager
+def without_credentials(environment: MutableMapping[str, str] = os.environ) -> Iterator[None]:
+    """Takes what is secret out of the environment for as long as the block runs.
+
+    Who drives the browser inherits this process's environment, and so does the browser. Neither needs the user's keys.
+    """
+    hidden = {name: value for name, value in environment.items() if looks_secret(name) or KNOWN.redact(value).names}
+    for name in hidden:
+        del environment[name]
+    try:
+        yield
+    finally:
+        environment.update(hidden)
 
 
 def explained(error: Exception) -> Exception:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from rekindle import browsers
-from rekindle.browsers import choose, explained
+from rekindle.browsers import choose, explained, without_credentials
 from rekindle.errors import Misconfigured
+from rekindle.redaction import Redactor
 
 LOCAL, ELSEWHERE = "http://127.0.0.1:4890", "https://dumont.example"
 NO_NAMES = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"
@@ -79,3 +80,15 @@ def test_what_playwright_says_is_explained() -> None:
     assert "rfbrowser install chromium" in str(explained(missing))
     other = AssertionError("Page crashed")
     assert explained(other) is other
+
+
+def test_the_browser_inherits_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Redactor()
+    known.learn("DUMONT_PASSWORD", "c4n4ry-0f-4-p4ssw0rd")
+    monkeypatch.setattr(browsers, "KNOWN", known)
+    before = {"PATH": "/bin", "VAST_API_KEY": "short", "NOTE": "it is c4n4ry-0f-4-p4ssw0rd", "SSH_KEY_PATH": "/key"}
+    environment = dict(before)
+    with without_credentials(environment):
+        assert environment == {"PATH": "/bin", "SSH_KEY_PATH": "/key"}
+        environment["PLAYWRIGHT_BROWSERS_PATH"] = "0"
+    assert environment == before | {"PLAYWRIGHT_BROWSERS_PATH": "0"}
