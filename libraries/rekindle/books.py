@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +22,19 @@ from rekindle.wording import counted
 
 HEADING = ("paid for", "USD/h", "measured, USD", "billed, USD", "of it", "traffic, USD", "difference, USD", "one unit")
 NOT_WITNESSED = "not witnessed"
+GB = 10**9  # bytes
+# Bills are rounded, USD.
+SMALLEST_USD = 1e-6
+# What may have been on its way when a machine was ended.
+ON_ITS_WAY_GB = 0.001
 # So many seconds may the clocks of a cloud and of this computer differ.
 CLOCKS = 60.0
 
 
 class Charge(Protocol):
-    """One row of a bill; `source` such as `instance-29070001`, `rate` in USD an hour (or a GB, of traffic)."""
+    """One row of a bill; `source` such as `instance-29070001`. `rate` is in USD an hour; of traffic it is in USD a GB,
+    and `seconds` are GB.
+    """
 
     @property
     def source(self) -> str: ...
@@ -40,6 +47,8 @@ class Charge(Protocol):
     @property
     def end(self) -> float | None: ...
     @property
+    def seconds(self) -> float: ...
+    @property
     def rate(self) -> float: ...
     @property
     def usd(self) -> float: ...
@@ -47,11 +56,17 @@ class Charge(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that was paid for. `bill` is None where nobody could be asked for it."""
+    """One thing that was paid for.
+
+    `bill` is None where nobody could be asked for it. `traffic_prices` were agreed, USD a GB; `moved` is what we know
+    of its traffic, bytes; both under the kinds of rows.
+    """
 
     what: str
     cost: Cost
     bill: tuple[Charge, ...] | None
+    traffic_prices: Mapping[str, float] = field(default_factory=dict)
+    moved: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def billed_usd(self) -> float:
@@ -75,13 +90,28 @@ class Item:
         if any(row.end is None for row in self.bill):
             return f"{self.what}: its bill still grows, by ${growing:.4f}/h"
         if self.cost.agrees_with(self.time_usd):
-            return None
+            return self._traffic_trouble()
         off = self.difference_usd
         return (
             f"{self.what}: measured ${self.cost.at_least_usd:.6f} to ${self.cost.usd:.6f}, billed "
             f"${self.time_usd:.6f}, which is ${abs(off):.6f} too {'much' if off > 0 else 'little'} (one billing second "
             f"is ${self.cost.unit_usd:.6f})"
         )
+
+    def _traffic_trouble(self) -> str | None:
+        """Traffic is billed at the agreed price, and it is no less than what we moved ourselves."""
+        for row in self.bill or ():
+            if row.kind not in TRAFFIC:
+                continue
+            price = self.traffic_prices.get(row.kind, row.rate)
+            if abs(row.usd - row.seconds * price) > SMALLEST_USD:
+                return (
+                    f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed ${row.usd:.6f}, but at "
+                    f"${price:.4f}/GB, as agreed, they cost ${row.seconds * price:.6f}"
+                )
+            if (ours := self.moved.get(row.kind, 0) / GB) > row.seconds + ON_ITS_WAY_GB:
+                return f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed, but ours alone was {ours:.6f} GB"
+        return None
 
     def document(self) -> dict[str, Json]:
         """As it stands in a report."""
@@ -188,17 +218,17 @@ class Books:
     run_id: str
     budget_usd: float
     begun_epoch: float = field(default_factory=time.time)
-    _machines: dict[int, tuple[str, Cost]] = field(default_factory=dict)
+    _machines: dict[int, Item] = field(default_factory=dict)
     _standbys: dict[str, Cost] = field(default_factory=dict)
 
     def machine_ended(self, machine: RentedMachine, cost: Cost) -> None:
         """Notes a machine that is proven gone."""
-        self._machines[machine.id] = (str(machine), cost)
+        self._machines[machine.id] = Item(str(machine), cost, None, machine.traffic_prices, machine.moved())
 
     def race_lost(self, losers: Iterable[int], at_most: Cost) -> None:
         """Notes machines that lost a race, and what each of them can have cost."""
         for loser in losers:
-            self._machines.setdefault(loser, (f"machine {loser} (lost a race)", at_most))
+            self._machines.setdefault(loser, Item(f"machine {loser} (lost a race)", at_most, None))
 
     def standby_ended(self, name: str, cost: Cost) -> None:
         """Notes a standby that is proven gone."""
@@ -221,8 +251,8 @@ class Books:
         """
         market = _by_source(market_bill or ())
         items = [
-            Item(what, cost, None if market_bill is None else tuple(market.pop(f"instance-{id_}", ())))
-            for id_, (what, cost) in self._machines.items()
+            replace(item, bill=None if market_bill is None else tuple(market.pop(f"instance-{id_}", ())))
+            for id_, item in self._machines.items()
         ]
         items += self._others(market, label_prefix)
         at_cpu_cloud = _by_source(cpu_bill or ())

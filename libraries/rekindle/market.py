@@ -23,7 +23,9 @@ DAY = 86400
 
 @dataclass(frozen=True)
 class MarketInstance:
-    """A contract as the market has it: `dph_total` in USD an hour, `disk_space` in GB, `start_date` an epoch second."""
+    """A contract as the market has it: `dph_total` in USD an hour, `disk_space` in GB, `start_date` an epoch second,
+    `inet_up_cost` and `inet_down_cost` in USD a GB.
+    """
 
     id: int
     label: str | None
@@ -38,6 +40,8 @@ class MarketInstance:
     machine_id: int | None
     start_date: float | None
     geolocation: str | None = None
+    inet_up_cost: float | None = None
+    inet_down_cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,8 @@ def _instance(row: dict[str, Any]) -> MarketInstance:
         machine_id=row.get("machine_id"),
         start_date=row.get("start_date"),
         geolocation=row.get("geolocation"),
+        inet_up_cost=row.get("inet_up_cost"),
+        inet_down_cost=row.get("inet_down_cost"),
     )
 
 

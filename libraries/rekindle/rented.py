@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rekindle.budget import Reservation
@@ -37,6 +38,7 @@ class RentedMachine:
         reservation: the money set aside for it.
         provision_seconds: from the create call until a command could run on it over SSH; 0 before that.
         beside: what is paid for on its account beside it.
+        traffic_prices: USD a GB under `upload` and `download`; empty where nobody tells them.
     """
 
     id: int
@@ -50,6 +52,7 @@ class RentedMachine:
     ssh: Machine | None = None
     gone: bool = False
     beside: list[Held] = field(default_factory=list)
+    traffic_prices: Mapping[str, float] = field(default_factory=dict)
     _seen_alive_at: float = field(default=0.0, repr=False)
     _interrupted: bool = field(default=False, repr=False)
 
@@ -79,6 +82,12 @@ class RentedMachine:
     def interrupted(self) -> bool:
         """Whether it is known that it stood still for a while."""
         return self._interrupted
+
+    def moved(self) -> dict[str, int]:
+        """The bytes that we ourselves have surely moved over SSH, under `upload` (from it) and `download`."""
+        if self.ssh is None or self._interrupted:
+            return {}
+        return {"upload": self.ssh.received_bytes, "download": self.ssh.sent_bytes}
 
     def asked_at_epoch(self) -> float:
         """When the create call went out, in seconds since the epoch: what bills are asked from."""

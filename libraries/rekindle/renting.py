@@ -22,6 +22,7 @@ from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.http import RateLimited, Refused
 from rekindle.labels import Label
 from rekindle.ledger import Ledger
+from rekindle.market import MarketInstance
 from rekindle.rented import Held, RentedMachine
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
@@ -621,6 +622,9 @@ class Renter:
             self._ledger.relabelled(rented.intent, rented.label)
         rented.gpu_name = rented.gpu_name or row.gpu_name or "unknown GPU"
         agreed, rented.hourly_usd = rented.hourly_usd, row.dph_total
+        if isinstance(row, MarketInstance):
+            prices = {"upload": row.inet_up_cost, "download": row.inet_down_cost}
+            rented.traffic_prices = {kind: price for kind, price in prices.items() if price is not None}
         if row.dph_total > agreed:
             return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was agreed."
         return None

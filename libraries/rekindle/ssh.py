@@ -110,6 +110,9 @@ class Machine:
         self.port = port
         self.alias = alias
         self.key_path = key_path
+        # What scripts were given and have answered: less than what went over the wire, never more.
+        self.sent_bytes = 0
+        self.received_bytes = 0
         self._known_hosts = known_hosts
         self._user = user
         self._lock = threading.Lock()
@@ -185,6 +188,7 @@ class Machine:
                 raise self._timeout(script, timeout) from None
             finally:
                 _end(process)
+        self._moved(received=len(stdout) + len(stderr), sent=len(stdin) if isinstance(stdin, bytes) else 0)
         exit_code = self._exit_code(process, script, stderr)
         if check and exit_code:
             raise self._failure(script, exit_code, stderr)
@@ -216,6 +220,7 @@ class Machine:
                         chunk = os.read(process.stdout.fileno(), CHUNK)
                         if not chunk:
                             break
+                        self._moved(received=len(chunk))
                         yield chunk
                 try:
                     process.wait(max(0.0, deadline - time.monotonic()))
@@ -251,6 +256,11 @@ class Machine:
                 self._connection = None
 
     # Connecting
+
+    def _moved(self, received: int, sent: int = 0) -> None:
+        with self._lock:
+            self.received_bytes += received
+            self.sent_bytes += sent
 
     def _start(
         self, script: str, args: tuple[str, ...], stdin: int | BinaryIO, stderr: int | BinaryIO

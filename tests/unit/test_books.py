@@ -10,10 +10,11 @@ import pytest
 
 from rekindle.books import Books, RunBill
 from rekindle.budget import Reservation
-from rekindle.cost import Cost, Life
+from rekindle.cost import TRAFFIC, Cost, Life
 from rekindle.errors import Mismatch
 from rekindle.market import Charge
 from rekindle.rented import RentedMachine
+from rekindle.ssh import Machine
 
 PREFIX = "rekindle-1122094206-f84c45-"
 LABEL = f"{PREFIX}1-30m"
@@ -25,7 +26,8 @@ MACHINE = f"machine 7 (RTX 3060, label {LABEL})"
 def row(
     usd: float, kind: str = "gpu", source: str = "instance-7", description: str = LABEL, *, end: float | None = 2.0
 ) -> Charge:
-    return Charge(1.0, end, usd / SECOND, usd, 0.36, kind, source, description)
+    quantity = usd / 0.36 if kind in TRAFFIC else usd / SECOND
+    return Charge(1.0, end, quantity, usd, 0.36, kind, source, description)
 
 
 def books() -> Books:
@@ -58,7 +60,13 @@ def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "off"),
-    [(200, "$0.009800 too much"), (10, "$0.009000 too little"), (0, "$0.010000 too little")],
+    [
+        (200, "$0.009800 too much"),
+        (103.1, "$0.000110 too much"),
+        (98.9, "$0.000110 too little"),
+        (10, "$0.009000 too little"),
+        (0, "$0.010000 too little"),
+    ],
 )
 def test_a_bill_that_is_off_is_red_with_both_numbers(seconds: float, off: str) -> None:
     billed = seconds * SECOND
@@ -85,6 +93,25 @@ def test_traffic_is_no_time() -> None:
     bill.raise_unless_agreed()
     assert bill.billed_usd == pytest.approx(101 * SECOND + 0.75)
     assert bill.document()["billed"] == {"download": 0.5, "gpu": 0.0101, "upload": 0.25}
+
+
+def test_traffic_is_billed_at_the_agreed_price_and_covers_our_own() -> None:
+    machine = RentedMachine(7, LABEL, "RTX 3060", 0.36, -1.0, 1, Reservation("it", 1.0), provision_seconds=1.0)
+    machine.traffic_prices = {"upload": 0.36, "download": 0.18}
+    machine.ssh = Machine("127.0.0.1", 22, Path("key"), Path("known_hosts"), "it")
+    machine.ssh.received_bytes = 500_000_000
+    opened = books()
+    opened.machine_ended(machine, LIFE)
+    settled(row(0.0101), row(0.18, "upload"), of=opened).raise_unless_agreed()
+    assert f"{MACHINE}: 0.250000 GB of upload are billed, but ours alone was 0.500000 GB" in told(
+        settled(row(0.0101), row(0.09, "upload"), of=opened)
+    )
+    assert (
+        f"{MACHINE}: 1.000000 GB of download are billed $0.360000, but at $0.1800/GB, as agreed, they cost $0.180000"
+    ) in told(settled(row(0.0101), row(0.36, "download"), of=opened))
+    machine.was_interrupted()
+    opened.machine_ended(machine, LIFE)
+    settled(row(0.0101), row(0.09, "upload"), of=opened).raise_unless_agreed()
 
 
 def test_losers_of_a_race_cost_no_more_than_the_race_lasted() -> None:
