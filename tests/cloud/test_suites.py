@@ -160,12 +160,18 @@ def add_a_file(workspace: Path) -> None:
             flip_a_byte,
             r"1 changed of .* auto-hibernation-test-2\.txt \(sha256 \w+… expected, \w+… seen\)\.",
         ),
-        (
+        pytest.param(
             STEPWISE_WAKE,
             remove_a_file,
             r"1 changed, 1 missing of .*, missing auto-hibernation-test-more/small/000007\.txt\.",
+            marks=pytest.mark.nightly,
         ),
-        (WAKE_BY_PRODUCT, add_a_file, r"1 extra of .*: extra left by somebody else\."),
+        pytest.param(
+            WAKE_BY_PRODUCT,
+            add_a_file,
+            r"1 extra of .*: extra left by somebody else\.",
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_damage_after_the_restore_is_found(
@@ -244,10 +250,21 @@ CTRL_C, KILL = (signal.SIGINT,), (signal.SIGKILL,)
     ("cuts", "exit_codes"),
     [
         # After the first Ctrl-C Robot tidies up, after the second it does not. One that comes while it writes is lost.
-        ([(step, CTRL_C) for step in range(1, 6)] + [(step, CTRL_C * 2) for step in (2, 4)], {1, 253}),
-        ([(step, KILL) for step in range(1, 6)], {-signal.SIGKILL}),
+        pytest.param([(3, CTRL_C), (4, CTRL_C * 2)], {1, 253}, id="Ctrl-C"),
+        pytest.param(
+            [(step, CTRL_C) for step in range(1, 6)] + [(2, CTRL_C * 2)],
+            {1, 253},
+            id="Ctrl-C in each step",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param([(2, KILL)], {-signal.SIGKILL}, id="kill -9"),
+        pytest.param(
+            [(step, KILL) for step in range(1, 6)],
+            {-signal.SIGKILL},
+            id="kill -9 in each step",
+            marks=pytest.mark.nightly,
+        ),
     ],
-    ids=["Ctrl-C", "kill -9"],
 )
 def test_a_run_that_is_cut_off_leaves_no_machine(
     stage: Stage, tmp_path: Path, cuts: Sequence[tuple[int, Sequence[signal.Signals]]], exit_codes: set[int]
