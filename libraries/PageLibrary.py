@@ -18,6 +18,7 @@ from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
 from rekindle.labels import label_prefix
 from rekindle.market import MarketInstance
+from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
 from rekindle.waiting import wait_until
@@ -39,6 +40,12 @@ _CARDS = """() => [...document.querySelectorAll('[data-testid^="machine-card-"]'
         price: part('machine-price').value,
     };
 })"""
+# Everything that a person can read on the page.
+_TEXTS = """() => [
+    document.title,
+    document.body.innerText,
+    ...[...document.querySelectorAll('input:not([type=password]), textarea')].map((field) => field.value),
+].join('\\n')"""
 _PANEL = """(panel) => ({
     id: panel.dataset.failoverId,
     over: panel.dataset.over,
@@ -50,6 +57,13 @@ _PANEL = """(panel) => ({
         seconds: item.querySelector('data').value,
         text: item.textContent,
     })),
+})"""
+
+_WORDS = """() => ({
+    place: location.pathname,
+    heading: document.querySelector('h1')?.textContent.trim() ?? 'without a heading',
+    alerts: [...document.querySelectorAll('[role="alert"]')]
+        .filter((alert) => alert.checkVisibility()).map((alert) => alert.textContent.trim()),
 })"""
 
 
@@ -83,12 +97,13 @@ class PageLibrary:
         choice = browsers.choose(browser_path, page)
         browser = _browser()
         try:
-            browser.new_browser(
-                browser="chromium",
-                headless=headless,
-                executablePath=str(choice.path) if choice.path else None,
-                args=list(choice.arguments),
-            )
+            with browsers.without_credentials():
+                browser.new_browser(
+                    browser="chromium",
+                    headless=headless,
+                    executablePath=str(choice.path) if choice.path else None,
+                    args=list(choice.arguments),
+                )
         except Exception as error:
             explained = browsers.explained(error)
             if explained is error:
@@ -102,18 +117,27 @@ class PageLibrary:
     def take_journey_screenshot(self, name: str) -> Path:
         """Photographs the whole page, into `screenshots/` of the output directory and into the log.
 
+        Fields for passwords are blackened. A page that shows a secret in clear is not photographed.
+
         Args:
             name: what it shows, such as `01-logged-in`; the moment is put before it.
 
         Returns:
             The path of the picture.
+
+        Raises:
+            AssertionError: the page shows a secret in clear; names it.
         """
         folder = Path(str(BuiltIn().get_variable_value("$OUTPUT_DIR"))) / SCREENSHOTS
         folder.mkdir(parents=True, exist_ok=True)
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3] + "Z"
         path = folder / f"{moment}-{name}.png"
         with _quiet():
-            _browser().take_screenshot(filename=str(path.with_suffix("")), fullPage=True)
+            if shown := KNOWN.redact(_browser().evaluate_javascript(None, _TEXTS)).names:
+                raise Mismatch(f"The page shows {named(sorted(shown))} in clear, so no picture is taken of it.")
+            _browser().take_screenshot(
+                filename=str(path.with_suffix("")), fullPage=True, mask="input[type=password]", maskColor="black"
+            )
         if not path.is_file():
             raise Unknown(f"The browser said that it took the picture {name}, but {path} is not there.")
         picture = base64.b64encode(path.read_bytes()).decode()
@@ -334,6 +358,13 @@ class PageLibrary:
         short = str(row.get("short_id") or row.get("id"))
         report.current().resources["snapshot_id"] = short
         return short
+
+    @keyword
+    def tell_what_the_page_says(self) -> None:
+        """Adds to the message of a failed test where the page was and what it warned of. For teardowns."""
+        seen: dict[str, Any] = _browser().evaluate_javascript(None, _WORDS)
+        said = f"said: {'; '.join(seen['alerts'])}" if seen["alerts"] else "warned of nothing."
+        BuiltIn().set_test_message(f"The page was {seen['place']} ({seen['heading']}), and {said}", append=True)
 
     @keyword
     def record_journey_metrics(self, **steps: str) -> None:

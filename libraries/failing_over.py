@@ -13,7 +13,7 @@ from console import tell
 from ProvisioningLibrary import tell_proof
 from rekindle import report, target
 from rekindle.cost import Cost, Life
-from rekindle.errors import Misconfigured, RekindleError, Unknown
+from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
 from rekindle.failover import (
     Failover,
     Identity,
@@ -126,7 +126,7 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
         if claim is None or claim.new_id is None:
             raise Unknown(f"Failover {failover.number} is complete, but Dumont Cloud does not tell on which machine.")
     except RekindleError as error:
-        raise opened.renter.did_not_arrive(failover.expected, error) from None
+        raise opened.renter.did_not_arrive(failover.expected, _or_weather(failover, error)) from None
     finally:
         if failover.ticks:
             failover.ticks.stop()
@@ -141,6 +141,14 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
     current.resources |= {f"{failover.kind}_id": failover.id, "new_instance_id": str(new.id)}
     current.claims |= {f"{failover.kind}_total_sec": claim.total_seconds, "data_source": claim.data_source}
     return new
+
+
+def _or_weather(failover: Failover, error: RekindleError) -> RekindleError:
+    """That nothing is offered is not the product's fault, when we see it too."""
+    searched = failover.claim is not None and failover.claim.failed_phase == "searching_gpu"
+    if searched and not target.current().dumont.offers(max_price=failover.expected.wish.price):
+        return Weather(str(error))
+    return error
 
 
 def prove(failover: Failover, manifest: Manifest, timeout: float) -> None:

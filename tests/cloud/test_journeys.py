@@ -1,0 +1,231 @@
+"""The journeys on a cloud that fails in the middle of them: what a person reads then, and that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.browsers import HOW_TO_INSTALL, SYSTEM_BROWSERS
+from rekindle.embedded import EmbeddedCloud
+from rekindle.waiting import wait_until
+from tests.cloud_under_test import CloudUnderTest
+from tests.cpu_cloud_client import ZONE, CpuCloudApi
+from tests.suites_under_test import WITHIN, Stage
+
+# Standbys need longer to vanish than a machine, above all while other tests run.
+PATIENT = ("--variable", "GONE_TIMEOUT:30s")
+AUTOMATIC = ("--test", "Preempted Machine Fails Over By Itself", *PATIENT)
+ON_THE_PAGE = ("--test", "Machine Is Created, Protected, Lost, Saved And Restored On The Page", *PATIENT)
+AGAIN = ("--test", "Preempted Machine Fails Over Again And Again", "--variable", "CYCLES:3", *PATIENT)
+AT_ONCE = ("--test", "Three Machines Are Lost At Once", *PATIENT)
+SESSION_ENDS = ("--listener", "tests.forgetful_browser", "--variable", "PAGE_TIMEOUT:5s")
+
+
+@pytest.fixture
+def trouble(stage: Stage) -> Iterator[EmbeddedCloud]:
+    """Breaks the cloud of the stage; all is well again after the test."""
+    cloud = EmbeddedCloud(stage.cloud.state_dir)
+    cloud.up(lease=os.getpid())
+    yield cloud
+    cloud.mend()
+
+
+def in_phase(
+    phase: str, act: Callable[[Mapping[str, Any]], object], number: int = 1
+) -> Callable[[Mapping[str, Any]], None]:
+    """Acts once: when a failover has entered the phase for the numbered time, and has done nothing in it yet."""
+    lock, come = threading.Lock(), [0]
+
+    def look(data: Mapping[str, Any]) -> None:
+        if data["phase"] == phase:
+            with lock:
+                come[0] += 1
+                mine = come[0] == number
+            if mine:
+                act(data)
+
+    return look
+
+
+def nothing_is_left(stage: Stage) -> None:
+    assert stage.rented() == {}
+    cpus = CpuCloudApi(stage.cloud.environment)
+    assert cpus.machines() == []
+    cpus.close()
+
+
+# ── The browser, the session, the page ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_browser_it_is_told_how_to_get_one(stage: Stage, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for folder in os.environ["PATH"].split(":"):
+        for program in Path(folder).glob("*"):
+            if not program.name.startswith(SYSTEM_BROWSERS) and not (programs / program.name).is_symlink():
+                (programs / program.name).symlink_to(program)
+    run = stage.sandbox(tmp_path / "run", *ON_THE_PAGE)
+    run.environment = {"PATH": str(programs), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path / "none")}
+    run.to_its_end().stopped_with(HOW_TO_INSTALL)
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_a_session_that_ends_in_the_middle(stage: Stage, tmp_path: Path) -> None:
+    ended = stage.sandbox(tmp_path, *ON_THE_PAGE, *SESSION_ENDS).to_its_end()
+    report = ended.failed_with(
+        r"(?s).*The page was /login \(Login\), and said: Sua sessão terminou\. Entre de novo para continuar\."
+    )
+    assert "create_gpu_sec" in report["timings"]
+    assert [picture for picture in (tmp_path / "screenshots").glob("*-99-failed.png") if picture.stat().st_size]
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_a_slow_page_is_waited_for(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    trouble.add_fault("control", {"name": "slow", "kind": "delay", "match": "^GET /(app|static|login)", "seconds": 2})
+    trouble.add_fault("control", {"name": "lazy", "kind": "delay", "match": "^GET /api/v1/agent", "seconds": 1})
+    stage.sandbox(tmp_path, *ON_THE_PAGE).to_its_end().passed()
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_a_page_that_is_too_slow_is_told(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    trouble.add_fault("control", {"name": "slow", "kind": "delay", "match": "^GET /app/machines", "seconds": 20})
+    ended = stage.sandbox(tmp_path, *ON_THE_PAGE, "--variable", "PAGE_TIMEOUT:3s").to_its_end()
+    ended.failed_with(r"(?s).*Timeout 3000ms exceeded.*The page was /app \(Dashboard\), and warned of nothing\.")
+    nothing_is_left(stage)
+
+
+# ── The product ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("journey", [AUTOMATIC, ON_THE_PAGE], ids=["automatic", "on the page"])
+def test_the_product_restarts_in_the_middle_of_a_failover(
+    stage: Stage, trouble: EmbeddedCloud, tmp_path: Path, journey: tuple[str, ...]
+) -> None:
+    """It goes on where it was; the page does too."""
+    restarted = threading.Event()
+
+    def restart() -> None:
+        trouble.stop_part("control")
+        trouble.start_part("control")
+        restarted.set()
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        stage.at("failover.phase", in_phase("provisioning", lambda _: pool.submit(restart))),
+    ):
+        ended = stage.sandbox(tmp_path, *journey).to_its_end()
+    ended.passed()
+    assert restarted.is_set()
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_the_product_dies_in_the_middle_of_a_failover(tmp_path: Path) -> None:
+    """Its cloud stops with it. What was rented is there again with the next run, which ends it before anything else."""
+    cloud = CloudUnderTest(tmp_path / "cloud")
+    cloud.up()
+    stage, embedded = Stage(cloud), EmbeddedCloud(cloud.state_dir)
+    embedded.up(lease=os.getpid())
+    control = embedded.process_of("control")
+    try:
+        with stage.at("failover.phase", in_phase("restoring", lambda _: os.kill(control, signal.SIGKILL))):
+            ended = stage.sandbox(tmp_path / "killed", *AUTOMATIC).to_its_end()
+        assert "UNKNOWN: " in ended.failures[AUTOMATIC[1]]
+        assert "Traceback" not in ended.console
+        wait_until("the cloud to stop", embedded.status, lambda status: "down" in status, timeout=WITHIN)
+        again = stage.sandbox(tmp_path / "again", *AUTOMATIC).to_its_end()
+        again.passed()
+        assert "Left by earlier runs: " in again.console
+        nothing_is_left(Stage(cloud))
+    finally:
+        stage.close()
+        cloud.down()
+
+
+# ── Machines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_replacement_dies_while_files_come_back(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    with stage.at("failover.phase", in_phase("restoring", lambda data: trouble.preempt(data["new_instance_id"]))):
+        ended = stage.sandbox(tmp_path, *AUTOMATIC).to_its_end()
+    ended.failed_with(
+        r"(?s)Failover \w+ of machine \d+ \(.*\) failed in restoring after \S+ s: .*Interrupted by the market.* The "
+        r"new machine \d+ was destroyed\. Standby \S+ goes on serving the workspace"
+    )
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_the_standby_dies_with_the_machine(stage: Stage, tmp_path: Path) -> None:
+    cpus = CpuCloudApi(stage.cloud.environment)
+
+    def end_standby(_: object) -> None:
+        (machine,) = cpus.machines()
+        cpus.call("DELETE", f"zones/{ZONE}/instances/{machine['name']}")
+
+    with stage.at("failover.phase", in_phase("detecting", end_standby)):
+        ended = stage.sandbox(tmp_path, *AUTOMATIC).to_its_end()
+    cpus.close()
+    ended.failed_with(r"(?s)Failover \w+ of machine \d+ \(.*\) failed in failover_to_cpu after \S+ s: .*[Ss]tandby.*")
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_nothing_is_offered_in_place_of_the_machine(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    nothing = {"name": "sold-out", "kind": "answer", "match": "/bundles/?", "status": 200, "body": {"offers": []}}
+    with stage.at("failover.phase", in_phase("detecting", lambda _: trouble.add_fault("market", nothing))):
+        ended = stage.sandbox(tmp_path, *AUTOMATIC).to_its_end()
+    ended.failed_with(r"(?s)WEATHER: Failover \w+ of machine \d+ \(.*\) failed in searching_gpu after \S+ s: .*")
+    trouble.mend()
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_the_browser_sees_a_failover_that_fails(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    with stage.at("failover.phase", in_phase("restoring", lambda data: trouble.preempt(data["new_instance_id"]))):
+        ended = stage.sandbox(tmp_path, *ON_THE_PAGE).to_its_end()
+    ended.failed_with(r"(?s)Failover \w+ of machine .* failed in restoring after .* The page was /app/machines .*")
+    nothing_is_left(stage)
+
+
+# ── Again and again, and many at once ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.nightly
+def test_a_cycle_that_fails_is_named_and_counts(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    with stage.at(
+        "failover.phase", in_phase("restoring", lambda data: trouble.preempt(data["new_instance_id"]), number=2)
+    ):
+        ended = stage.sandbox(tmp_path, *AGAIN).to_its_end()
+    report = ended.failed_with(
+        r"(?s)Cycle 2 of 3 failed in failover: Failover .* failed in restoring .*\n"
+        r"Failovers that succeeded: 1 of 3 \(33\.3333 %\); 1 did not run\."
+    )
+    assert [cycle["success"] for cycle in report["cycles"]] == [True, False]
+    assert report["statistics"]["rto"]["count"] == report["statistics"]["rpo"]["count"] == 1
+    assert report["cycles"][0]["failover"]["data_source"] == "cpu_standby"
+    nothing_is_left(stage)
+
+
+@pytest.mark.nightly
+def test_one_of_many_that_does_not_come_back_is_named(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
+    with stage.at("failover.phase", in_phase("restoring", lambda data: trouble.preempt(data["new_instance_id"]))):
+        ended = stage.sandbox(tmp_path, *AT_ONCE).to_its_end()
+    report = ended.failed_with(
+        r"(?s)Machine \d of 3 failed in failover: Failover .* failed in restoring .*\n"
+        r"Failovers that succeeded: 2 of 3 \(66\.6667 %\)\."
+    )
+    assert sorted(machine["success"] for machine in report["machines"]) == [False, True, True]
+    assert report["growth"][0]["succeeded"] == 2
+    nothing_is_left(stage)
