@@ -11,6 +11,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -39,17 +40,26 @@ def plant(state_dir: Path) -> None:
 
 
 def of_cloud(state_dir: Path) -> dict[str, bytes]:
-    """Every credential of a cloud, by name; a private key by its lines."""
+    """Every credential of a cloud, by name."""
     kept = json.loads((state_dir / "secrets.json").read_text())
     canaries = {name: value.encode() for name, value in kept.items() if name not in PUBLIC}
     for key in ("user", "control"):
-        lines = (state_dir / "keys" / key).read_bytes().splitlines()
-        public = (state_dir / "keys" / f"{key}.pub").read_bytes()
-        for number, line in enumerate(lines[:-1]):
-            # The first lines are the same in every key, and some hold its public half.
-            if number > 2 and len(line) > ENOUGH and line[:ENOUGH] not in public:
-                canaries[f"SSH key {key}, line {number}"] = line
+        canaries[f"SSH key {key}"] = _secret_part(state_dir / "keys" / key)
     return canaries
+
+
+def _secret_part(key: Path) -> bytes:
+    """What of an Ed25519 key file no other holds: of the 32 secret bytes as many as stand in one line.
+
+    They stand before the third of the three places where its public half is.
+    """
+    public = base64.b64decode(key.with_suffix(".pub").read_text().split()[1])[-32:]
+    lines = key.read_bytes().splitlines()[1:-1]
+    at = base64.b64decode(b"".join(lines)).rindex(public)
+    first, last = (at - 32) * 8 // 6 + 1, at * 8 // 6
+    width = len(lines[0])
+    parts = [line[max(first - begin, 0) : max(last - begin, 0)] for begin, line in zip(count(0, width), lines)]
+    return max(parts, key=len)
 
 
 def given(environment: Mapping[str, str]) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from rekindle import browsers
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
 from tests.secrets import canaries
 from tests.secrets.search import Finding, Search, Searched
@@ -22,7 +23,14 @@ from tests.suites_under_test import QUICK as FEW_FILES
 WITHIN = 600.0  # seconds that one run may take
 SMALL = tuple(
     word
-    for variable in ("LARGE_FILE_MB:8", "MANY_FILES:500", "CYCLES:1", "MAX_PRICE:1", "BUDGET_USD:20")
+    for variable in (
+        "LARGE_FILE_MB:8",
+        "MANY_FILES:500",
+        "CYCLES:1",
+        "MAX_PRICE:1",
+        "BUDGET_USD:20",
+        "GONE_TIMEOUT:30s",
+    )
     for word in ("--variable", variable)
 )
 # Where credentials are at home in a state directory, which is private as a whole. The disk of a machine holds its own
@@ -33,6 +41,9 @@ AT_HOME = (
 )  # fmt: skip
 
 
+TALKATIVE_BROWSER = """#!/bin/sh
+exec '{program}' --enable-logging=stderr --v=1 "$@" 2>>'{log}'
+"""
 SHARED = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - they are searched
 
 
@@ -121,14 +132,25 @@ class Ground:
         for name in ("home", "tmp", "runs"):
             (self.folder / name).mkdir()
         self.cloud = CloudUnderTest(self.folder / "cloud")
+        if program := browsers.choose(None, "").path:
+            self.browser.write_text(TALKATIVE_BROWSER.format(program=program, log=self.browser_log))
+            self.browser.chmod(0o700)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process starts with. The browser tells its own log what it does."""
+        """What every process starts with."""
         return {
-            "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "DEBUG": "pw:api,pw:browser",
+            "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "BROWSER_PATH": str(self.browser),
             "HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp"),
         }  # fmt: skip
+
+    @property
+    def browser(self) -> Path:
+        return self.folder / "browser"
+
+    @property
+    def browser_log(self) -> Path:
+        return self.folder / "browser.log"
 
     def profiles(self) -> Iterator[Path]:
         return (path for path in (self.folder / "tmp").iterdir() if path.name.startswith(("playwright", ".org.chrom")))
@@ -233,7 +255,7 @@ def _left(ground: Ground, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
     runs, state = ground.folder / "runs", ground.cloud.state_dir
     by_name = {
         "output.xml": "output.xml", "log.html": "log.html", "report.html": "report.html", "xunit.xml": "xUnit",
-        "debug.txt": "debug file", "playwright-log.txt": "browser's log",
+        "debug.txt": "debug file",
     }  # fmt: skip
     by_suffix = {".json": "JSON reports", ".png": "screenshots"}
     left: dict[str, list[Path]] = {}
@@ -242,6 +264,7 @@ def _left(ground: Ground, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
     for path in _files(state):
         in_logs = path.is_relative_to(state / "logs")
         left.setdefault("logs of the cloud" if in_logs else "rest of the state directory", []).append(path)
+    left["browser's log"] = [ground.browser_log]
     left["home and temporary files"] = [*_files(ground.folder / "home"), *_files(ground.folder / "tmp")]
     left["ledger and guard's log"] = [path for path in (PROJECT_DIR / ".rekindle").glob("ledger*") if path.is_file()]
     left["new in the work tree"] = sorted(new_in_work_tree)

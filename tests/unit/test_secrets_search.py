@@ -132,15 +132,16 @@ def test_every_credential_of_a_cloud_is_a_canary(tmp_path: Path) -> None:
     state.create()
     found = canaries.of_cloud(state.root)
     assert "\"'" in found["dumont_password"].decode()
-    names = {name.partition(",")[0] for name in found}
-    assert names == set(type(state.secrets()).model_fields) - canaries.PUBLIC | {"SSH key user", "SSH key control"}
+    assert set(found) == set(type(state.secrets()).model_fields) - canaries.PUBLIC | {"SSH key user", "SSH key control"}
     search = Search(found)
     search.files("home", [state.root / "secrets.json", state.user_key, state.control_key], tmp_path)
     heard = {finding.secret.partition(" (")[0] for finding in search.findings} - {"a private key"}
     assert heard == set(found)
+    other = StateDir(tmp_path / "other cloud")
+    other.create()
     outside = Search(found)
-    outside.files("public halves", [path.with_suffix(".pub") for path in (state.user_key, state.control_key)], tmp_path)
-    assert outside.findings == {}
+    outside.files("other keys", [*(tmp_path / "other cloud").rglob("*"), *state.keys.glob("*.pub")], tmp_path)
+    assert {finding.secret for finding in outside.findings} == {"a private key"}
 
 
 # ── Processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
