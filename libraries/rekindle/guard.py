@@ -294,7 +294,12 @@ def main() -> None:
         rents = []
     # After an orderly end all was proven gone already; a cloud that is down too is not waited for as long then.
     patience = PATIENCE if rents or not done else PATIENCE / 6
-    cleared = clearing().clear(rents, of_run(orders.run_id, rents), patience=patience)
+    of_this_run = of_run(orders.run_id, rents)
+
+    def ours(label: str | None, id_: int) -> bool:
+        return of_this_run(label, id_) and not _is_taken(ledger, label, orders.run_id)
+
+    cleared = clearing().clear(rents, ours, patience=patience)
     say(str(cleared))
     _answer(json.dumps(asdict(cleared)))
 
@@ -318,6 +323,14 @@ def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Callab
         tolerate=(Weather, Unknown),
     )
     return lambda: Clearing(dumont, market, ledger, say, volumes=volumes, cpu_cloud=gcp)
+
+
+def _is_taken(ledger: Ledger, label: str | None, run_id: str) -> bool:
+    """Whether another run, which goes on, has woken a machine that this run had hibernated."""
+    try:
+        return bool(label) and ledger.is_in_use(label or "", but_for=run_id)
+    except RekindleError:
+        return False
 
 
 def _answer(line: str) -> None:

@@ -190,10 +190,15 @@ class Ledger:
         """Every rent of a run, oldest first."""
         return self._select("WHERE run_id = ?", (run_id,))
 
-    def is_in_use(self, label: str) -> bool:
-        """Whether the machine of that label was rented by another process of this computer that still runs."""
+    def is_in_use(self, label: str, but_for: str = "") -> bool:
+        """Whether the machine of that label was rented by another process of this computer that still runs.
+
+        Args:
+            label: the label.
+            but_for: a run that does not count.
+        """
         own = process_identity(os.getpid())
-        owners = {rent.owner for rent in self._select("WHERE label = ?", (label,))}
+        owners = {rent.owner for rent in self._select("WHERE label = ? AND run_id <> ?", (label, but_for))}
         return any(owner != own and is_alive(owner) for owner in owners)
 
     def lives(self, run_id: str) -> bool | None:

@@ -336,5 +336,7 @@ def test_a_label_is_in_use_while_another_run_that_rented_it_lives(ledger: Ledger
         assert living.stdout.readline() == "rented\n"
         labels = ("rekindle-own-1", "rekindle-other-1", "rekindle-other-2", "nobody's")
         assert [ledger.is_in_use(label) for label in labels] == [False, False, True, False]
+        assert not ledger.is_in_use("rekindle-other-2", but_for="other")
+        assert ledger.is_in_use("rekindle-other-2", but_for="own")
         living.kill()
     assert not ledger.is_in_use("rekindle-other-2")
