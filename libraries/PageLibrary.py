@@ -19,7 +19,6 @@ from rekindle.failover import Failover
 from rekindle.labels import label_prefix
 from rekindle.market import MarketInstance
 from rekindle.redaction import KNOWN
-from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
 from rekindle.waiting import wait_until
@@ -41,12 +40,6 @@ _CARDS = """() => [...document.querySelectorAll('[data-testid^="machine-card-"]'
         price: part('machine-price').value,
     };
 })"""
-# Everything that a person can read on the page.
-_TEXTS = """() => [
-    document.title,
-    document.body.innerText,
-    ...[...document.querySelectorAll('input:not([type=password]), textarea')].map((field) => field.value),
-].join('\\n')"""
 # Everything that a person can read on the page.
 _TEXTS = """() => [
     document.title,
