@@ -240,21 +240,15 @@ class Ground:
 
     def _watch(self, outcome: Outcome) -> None:
         """Looks until nothing is rented and nothing comes for a while."""
-        gone_at: float | None = None
         sight = self._witness.after(outcome.killed_at, LOST_AFTER)
-        while sight:
-            if sight.there:
-                gone_at = None
-                outcome.seconds = sight.ended - outcome.killed_at
-            else:
-                gone_at = gone_at or sight.ended
-            if gone_at and sight.begun - max(gone_at, outcome.killed_at) > QUIET:
-                return
-            if sight.ended - outcome.killed_at > LOST_AFTER:
+        while sight and sight.begun - max(self._witness.last_present, outcome.killed_at) < QUIET:
+            if sight.there and sight.ended - outcome.killed_at > LOST_AFTER:
                 outcome.left = sight.there
-                return
+                break
             sight = self._witness.after(sight.ended, LOST_AFTER)
-        outcome.trouble = f"{outcome.trouble} the listings could not be read".strip()
+        if sight is None:
+            outcome.trouble = f"{outcome.trouble} The listings could not be read.".strip()
+        outcome.seconds = max(self._witness.last_present - outcome.killed_at, 0.0)
 
     def _sweep(self, *, finds_nothing: bool = False) -> str | None:
         """Sweeps as a person does. Returns what went wrong."""

@@ -44,6 +44,7 @@ class Witness:
         self._clouds: Mapping[str, Cloud] = {MARKET: market, VOLUMES: Volumes(market), CPU_CLOUD: gcp}
         self._changed = threading.Condition()
         self.last: Sight | None = None
+        self.last_present = 0.0  # when something was seen, whosever it was
         self.last_seen: dict[str, float] = {}
         self.most: dict[str, int] = {}
         self.failed_looks = 0
@@ -89,6 +90,7 @@ class Witness:
                 for run, count in seen.items():
                     self.last_seen[run] = ended
                     self.most[run] = max(self.most.get(run, 0), count)
+                self.last_present = ended if rows else self.last_present
                 self.last = Sight(begun, ended, tuple(f"{where} {id_} {label}" for where, id_, label in rows))
                 self._changed.notify_all()
 
