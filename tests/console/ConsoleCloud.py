@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robot.api.deco import keyword, library
+from robot.api.types import Secret
 
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, eventually
@@ -34,8 +35,9 @@ class ConsoleCloud:
         shutil.rmtree(self._cloud.state_dir)
 
     @keyword
-    def environment_of_cloud(self) -> dict[str, str]:
-        return self._cloud.environment
+    def account_of_cloud(self) -> tuple[str, Secret]:
+        """The e-mail and the password with which its user enters."""
+        return self._cloud.environment["DUMONT_EMAIL"], Secret(self._cloud.environment["DUMONT_PASSWORD"])
 
     @keyword
     def rent(self, label: str, files: str = "true") -> str:

@@ -9,12 +9,12 @@ Test Teardown    Leave
 *** Test Cases ***
 A Wrong Password Is Told And The Right One Lets In
     New Page    ${CONSOLE}/app/machines
-    ${account} =    Environment Of Cloud
-    Fill Text    role=textbox[name="Email"]    ${account}[DUMONT_EMAIL]
+    ${email}    ${password} =    Account Of Cloud
+    Fill Text    role=textbox[name="Email"]    ${email}
     Fill Text    "Senha" >> input    not-the-password
     Click    role=button[name="Entrar"]
     Get Text    role=alert    ==    Email ou senha incorretos.
-    Fill Text    "Senha" >> input    ${account}[DUMONT_PASSWORD]
+    Fill Secret    "Senha" >> input    ${password}
     Click    role=button[name="Entrar"]
     Get Url    ==    ${CONSOLE}/app/machines
     Get Text    role=heading[level=1]    ==    Minhas Máquinas
