@@ -20,7 +20,7 @@ from tests.secrets.search import Finding, Search, Searched
 from tests.secrets.watch import Fleeting, Processes
 from tests.suites_under_test import QUICK as FEW_FILES
 
-WITHIN = 600.0  # seconds that one run may take
+WITHIN = 1800.0  # seconds that one run may take
 SMALL = tuple(
     word
     for variable in (
@@ -191,8 +191,9 @@ def hunt(folder: Path, plan: Plan) -> Told:
     search.texts("command lines", processes.command_lines())
     search.texts("environments", processes.environments())
     search.texts("console", consoles)
-    for kind, files in _left(ground, _work_tree() - status).items():
+    for kind, files in _left(ground).items():
         _search_abroad(search, kind, ground, files)
+    search.files("new in the work tree", _work_tree() - status, PROJECT_DIR, derived=False)
     for shared in SHARED:
         search.files("shared temporary folders", _new_files(shared, since, folder), shared, derived=False)
     missing = [kind for kind in plan.processes if not processes.kinds()[kind]]
@@ -250,7 +251,7 @@ def _run(ground: Ground, target: str, choice: Iterable[str], processes: Processe
     return done.returncode, done.stdout
 
 
-def _left(ground: Ground, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
+def _left(ground: Ground) -> dict[str, list[Path]]:
     """Every file that is left, by the kind of its place."""
     runs, state = ground.folder / "runs", ground.cloud.state_dir
     by_name = {
@@ -267,7 +268,6 @@ def _left(ground: Ground, new_in_work_tree: set[Path]) -> dict[str, list[Path]]:
     left["browser's log"] = [ground.browser_log]
     left["home and temporary files"] = [*_files(ground.folder / "home"), *_files(ground.folder / "tmp")]
     left["ledger and guard's log"] = [path for path in (PROJECT_DIR / ".rekindle").glob("ledger*") if path.is_file()]
-    left["new in the work tree"] = sorted(new_in_work_tree)
     return left
 
 

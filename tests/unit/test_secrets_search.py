@@ -117,6 +117,7 @@ def test_a_canary_is_found_in_every_kind_of_file(tmp_path: Path, name: str, plan
         (b"&X-Amz-Signature=" + b"0a" * 32, "a signed request"),
         (b"Authorization: Bearer abcdefghij0123456789", "an Authorization header"),
         (b"-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
+        (b"the login of [redacted DUMONT_PASSWORD]", "a secret that had to be redacted"),
     ],
 )
 def test_what_is_derived_is_found(text: bytes, name: str) -> None:
