@@ -14,7 +14,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from console import tell
 from ProvisioningLibrary import tell_rented
 from rekindle import browsers, cards, report, target
-from rekindle.errors import Mismatch, Unknown
+from rekindle.errors import CapabilityMissing, Mismatch, Unknown
 from rekindle.failover import Failover
 from rekindle.labels import label_prefix
 from rekindle.market import MarketInstance
@@ -75,6 +75,9 @@ class PageLibrary:
     """
 
     _panel_of = ""  # the selector of the panel that is looked at
+
+    def __init__(self) -> None:
+        self._journey: dict[str, float] = {}
 
     @keyword
     def open_browser_for_page(self, browser_path: str | None = None, headless: bool = True) -> str:
@@ -375,10 +378,35 @@ class PageLibrary:
         """
         current = report.current()
         timings = current.timings()
-        for metric, step in steps.items():
-            if f"{step}_sec" in timings:
-                current.metrics[metric] = timings[f"{step}_sec"]
-        current.metrics["total"] = timings["total_sec"]
+        seconds = {metric: timings[f"{step}_sec"] for metric, step in steps.items() if f"{step}_sec" in timings}
+        self._journey = seconds | {"total": timings["total_sec"]}
+        current.metrics |= self._journey
+
+    @keyword
+    def keep_journey_metrics(self, test_name: str) -> None:
+        """Adds the recorded seconds of a test that passed to the product's own history, in milliseconds as it has them.
+
+        A target that keeps no history goes without, which is told.
+
+        Args:
+            test_name: as the history knows it, such as `failover-complete-system`.
+
+        Raises:
+            AssertionError: the product took them, but its history does not have them.
+        """
+        current, dumont = report.current(), target.current().dumont
+        moment = current.begun_at.isoformat(timespec="milliseconds")
+        kept = {name: round(1000 * seconds) for name, seconds in self._journey.items()}
+        try:
+            dumont.keep_test_metrics(test_name, moment, kept)
+        except CapabilityMissing as error:
+            current.not_witnessed.append(str(error))
+            return
+        if {"timestamp": moment, "metrics": kept} not in [
+            {key: row.get(key) for key in ("timestamp", "metrics")} for row in dumont.test_metrics(test_name)
+        ]:
+            raise Mismatch(f"Dumont Cloud took the metrics of {test_name}, but its history does not have them.")
+        tell(f"Metrics: kept in the history of {test_name} in Dumont Cloud")
 
 
 def _browser() -> Any:

@@ -589,6 +589,25 @@ class DumontClient(ServiceClient):
             _object(self._call("GET", f"/instances/migrate/{migration_id}"), "GET /instances/migrate/{id}")
         )
 
+    # The history of tests
+
+    def keep_test_metrics(self, test_name: str, timestamp: str, metrics: Mapping[str, float]) -> None:
+        """Adds to the history of tests, in which the product's own alerts look for what has become slower.
+
+        Args:
+            test_name: such as `failover-complete-system`.
+            timestamp: when it began, ISO 8601.
+            metrics: milliseconds by name.
+        """
+        self.needs("POST", f"{API}/test-metrics", "keeping the metrics of tests")
+        body: Json = {"test_name": test_name, "timestamp": timestamp, "metrics": dict(metrics)}
+        self._call("POST", "/test-metrics", body)
+
+    def test_metrics(self, test_name: str) -> list[dict[str, Any]]:
+        """The history of a test: `timestamp` and `metrics` of each run, the newest first."""
+        answer = self._call("GET", "/test-metrics", params={"test_name": test_name})
+        return _rows(answer, "metrics", "GET /test-metrics")
+
     # The wire
 
     def _password_text(self) -> str:

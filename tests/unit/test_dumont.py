@@ -467,6 +467,24 @@ def test_hibernation_of_a_machine_that_is_known_and_of_one_that_is_not() -> None
     assert client.hibernation(7) == idle
 
 
+def test_metrics_of_tests_are_kept_and_read() -> None:
+    product = Product(
+        {
+            "POST /api/v1/test-metrics": (201, {"id": "1"}),
+            "GET /api/v1/test-metrics": {"metrics": [{"id": "1", "metrics": {"login": 1200}}], "count": 1},
+            **openapi("POST /api/v1/test-metrics"),
+        }
+    )
+    client = product.client()
+    client.keep_test_metrics("journey", "2026-01-02T03:04:05+00:00", {"login": 1200})
+    assert product.sent("POST /api/v1/test-metrics") == {
+        "test_name": "journey",
+        "timestamp": "2026-01-02T03:04:05+00:00",
+        "metrics": {"login": 1200},
+    }
+    assert client.test_metrics("journey")[0]["metrics"] == {"login": 1200}
+
+
 def test_configuring_sends_only_what_is_given() -> None:
     product = Product(
         {"PUT /api/v1/instances/7/config": {"success": True}, **openapi("PUT /api/v1/instances/{id}/config")}
