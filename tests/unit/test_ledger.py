@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -226,6 +227,39 @@ def test_a_full_disk_is_told_and_the_ledger_stays_readable(path: Path) -> None:
     assert (process.returncode, errors) == (0, "")
     assert "cannot be used: disk I/O error. Without it nothing is rented" in told
     assert len(Ledger(path).open_rents()) == 3
+
+
+def test_a_disk_without_any_room_is_told(path: Path) -> None:
+    """A real disk of one megabyte, full to the last byte."""
+    code = (
+        "import sys; from pathlib import Path; from rekindle.ledger import Ledger, LedgerUnusable\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "intent = ledger.intend('run', 'rekindle-run-1', 7, 0.32, 30)\n"
+        "file = open(sys.argv[1] + ' and all the rest', 'wb', buffering=0)\n"
+        "try:\n"
+        "    while file.write(b'x' * 512): pass\n"
+        "except OSError: pass\n"
+        "for write in (lambda: ledger.intend('run', 'rekindle-run-2', 7, 1, 30), lambda: ledger.created(intent, 5)):\n"
+        "    try: write()\n"
+        "    except LedgerUnusable as error: print(error)\n"
+    )
+    path.parent.mkdir()
+    disk = ["bwrap", "--bind", "/", "/", "--dev", "/dev", "--size", "1000000", "--tmpfs", str(path.parent)]
+    done = subprocess.run([*disk, sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    for told in done.stdout.splitlines():
+        assert re.search(
+            r"cannot be used: (disk I/O error|database or disk is full)\. Without it nothing is rented", told
+        )
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_an_empty_file_is_an_empty_ledger(path: Path) -> None:
+    """What a computer leaves that lost its power when the ledger had just been made."""
+    path.parent.mkdir()
+    path.touch()
+    ledger = Ledger(path)
+    assert ledger.open_rents() == []
+    assert intend(ledger)
 
 
 def test_a_process_is_known_by_more_than_its_number() -> None:

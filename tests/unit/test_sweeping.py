@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from rekindle.clearing import MARKET, VOLUMES
+from rekindle.clearing import CPU_CLOUD, MARKET, VOLUMES
 from rekindle.errors import Mismatch, Unknown
+from rekindle.gcp import CpuMachine
 from rekindle.labels import Label, new_run_id
 from rekindle.ledger import Ledger, State
 from rekindle.market import Volume
@@ -150,6 +151,42 @@ def test_a_volume_whose_age_nobody_tells_is_left(house: House) -> None:
     assert str(kept).startswith("volume 5 (rekindle-")
     assert kept.why.endswith("is not of this computer, and nobody tells since when it is there")
     assert len(house.cloud.volumes) == 1
+
+
+class CpuCloud:
+    """Machines that standbys live on; the product forgets to delete them."""
+
+    def __init__(self, *names: str) -> None:
+        self.rows = [
+            CpuMachine(number, name, "europe-west1-b", "e2-medium", "RUNNING", None, None, 0.02)
+            for number, name in enumerate(names, 46)
+        ]
+
+    def instances(self) -> list[CpuMachine]:
+        return list(self.rows)
+
+    def destroy(self, machine_id: int) -> bool:
+        self.rows = [row for row in self.rows if row.id != machine_id]
+        return True
+
+
+def test_standbys_at_the_cpu_cloud_are_swept_as_well(house: House) -> None:
+    now, dead, old, young = int(time.time()), label(), label(), label()
+    long_ago = now - MINUTES * 60 - int(SLACK) - 60
+    names = [f"dumont-{dead}-{now}", f"dumont-{old}-{long_ago}", f"dumont-{young}-{now}", "database"]
+    cloud: Any = CpuCloud(*names)
+    house.dead_run(dead)
+    dumont: Any = house.cloud.dumont
+    market: Any = house.cloud.market
+    sweeper = Sweeper(dumont, market, cloud, house.ledger, clock=house.cloud.clock)
+    swept = sweeper.sweep()
+    assert [(str(one.seen), one.seen.hourly_usd) for one in swept.found] == [
+        (f"CPU machine 46 ({dead})", 0.02),
+        (f"CPU machine 47 ({old})", 0.02),
+    ]
+    assert [row.name for row in cloud.rows] == names[2:]
+    assert swept.looked[CPU_CLOUD] == 4
+    assert sweeper.sweep().ended_nothing
 
 
 @pytest.mark.parametrize("name", ["rekindle-", "rekindle-production", "rekindle-0311093015-5f2c9a-3"])
