@@ -26,7 +26,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the smoke and phase 3 suites only, without a browser")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="rekindle-secrets-"))
-    told = hunt(folder, QUICK if options.quick else EVERYTHING)
+    try:
+        told = hunt(folder, QUICK if options.quick else EVERYTHING)
+    except BaseException:
+        shutil.rmtree(folder)  # there are credentials in it, of a cloud that is gone
+        raise
     kept = PROJECT_DIR / "results" / "secrets.json"
     kept.write_text(told.as_json())
     print(f"{told}\nReport: {os.path.relpath(kept)}")
