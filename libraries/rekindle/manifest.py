@@ -196,7 +196,8 @@ def take_manifest(machine: Machine, root: str) -> Manifest:
 
     Raises:
         Mismatch: the root is missing, or is no directory.
-        Unknown: a tool is missing there, an entry cannot be read or keeps changing, or the answer was cut short.
+        Unknown: a tool is missing there or lists nothing, an entry cannot be read or keeps changing, or the answer
+            was cut short.
         RekindleError: the machine does not answer.
     """
     for pause in (0.0, _SETTLING):
@@ -238,6 +239,10 @@ def _read(machine: Machine, root: str) -> tuple[list[Entry], list[str]]:
         entries.append(Entry(path, kind, byte_count, int(mode, 8), _nanoseconds(mtime), link_target, sha256, md5))
     else:
         raise Unknown(f"The manifest of {root} was cut short: its end did not arrive. Take it again.")
+    if not entries:
+        raise Unknown(
+            f"The manifest of {root} is empty: not even the root itself was listed. What does `find` do on the machine?"
+        )
     if not restless and (unhashed or hashes):
         lost = named([shown(path) for path in [*unhashed, *map(_text, hashes)]])
         raise Unknown(f"The manifest of {root} contradicts itself: what was hashed is not what is listed: {lost}.")
@@ -330,10 +335,18 @@ class Comparison:
         if self.equal:
             return
         counts = {"changed": len(self.changed), "missing": len(self.missing), "extra": len(self.extra)}
+        elsewhere = self._elsewhere()
         raise Mismatch(
             f"{what} differs from the manifest: {', '.join(f'{number(n)} {name}' for name, n in counts.items() if n)} "
             f"of {self.expected.summary()}: {named(self.differences())}."
+            + (f" Everything that is expected lies below {shown(elsewhere)} instead." if elsewhere else "")
         )
+
+    def _elsewhere(self) -> str | None:
+        """The folder that has an extra entry for each that is expected: the restore has taken the wrong one."""
+        expected = [f"/{path}" for path in self.expected.entries if path]
+        folders = [path.removesuffix(expected[0]) for path in self.extra if path.endswith(expected[0])]
+        return next((folder for folder in folders if {folder + path for path in expected} <= {*self.extra}), None)
 
     def table(self) -> list[list[str | int]]:
         """Rows for a report: a heading, then what was expected, compared and different, by kind of entry."""

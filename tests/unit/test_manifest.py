@@ -94,6 +94,12 @@ def test_an_empty_root_has_no_files(tmp_path: Path) -> None:
     assert (manifest.files, manifest.bytes, list(manifest.entries)) == (0, 0, [""])
 
 
+def test_a_listing_without_even_the_root_is_unknown(tree: Path, tmp_path: Path) -> None:
+    blind = LocalMachine(tools(tmp_path / "bin", replaced={"find": "exit 0"}))
+    with pytest.raises(Unknown, match=r"^UNKNOWN: The manifest of .* is empty: not even the root itself was listed\."):
+        take_manifest(blind, str(tree))
+
+
 def test_a_missing_root_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(Mismatch, match=r"^There is no .*/gone on the machine\. Is the path right"):
         take_manifest(MACHINE, f"{tmp_path}/gone")
@@ -246,6 +252,18 @@ def drop_link(root: Path) -> None:
 def test_every_difference_is_named(expected: Manifest, tree: Path, harm: Callable[[Path], object], words: str) -> None:
     harm(tree)
     with pytest.raises(Mismatch, match=f"^Restored workspace differs from the manifest: .*{words}"):
+        compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
+
+
+def test_a_tree_that_lies_below_itself_is_told(expected: Manifest, tree: Path) -> None:
+    shutil.copytree(tree, tree.parent / "copy", symlinks=True)
+    (tree.parent / "copy").rename(tree / "workspace")
+    (tree / "plain.txt").unlink()
+    words = r"1 missing, 15 extra of .* Everything that is expected lies below workspace instead\.$"
+    with pytest.raises(Mismatch, match=words):
+        compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
+    (tree / "workspace/plain.txt").unlink()
+    with pytest.raises(Mismatch, match=r"1 missing, 14 extra of .*(?<!instead)\.$"):
         compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
 
 
