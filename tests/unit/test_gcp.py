@@ -10,6 +10,7 @@ import pytest
 
 from rekindle.errors import Misconfigured, Unknown
 from rekindle.gcp import CpuMachine, GcpClient
+from rekindle.market import Charge
 
 NAME = "dumont-rekindle-r1-1-1700000000"
 ROW: dict[str, Any] = {
@@ -83,3 +84,29 @@ def test_a_machine_is_deleted_by_its_number() -> None:
     assert client(answer).destroy(4611686018400000001)
     assert not client(answer).destroy(1)
     assert deleted == ["/compute/v1/projects/p/zones/europe-west1-b/instances/dumont-rekindle-r1-1-1700000000"]
+
+
+def test_the_bill_of_the_project() -> None:
+    row = {"source": "instance-46", "type": "cpu", "start": 1, "end": None, "quantity": 9, "rate": 0.01, "amount": 0.2}
+    charges = client(always(200, {"charges": [row | {"description": f"{NAME}, e2-medium"}]})).statement()
+    assert charges == [Charge(1.0, None, 9.0, 0.2, 0.01, "cpu", "instance-46", f"{NAME}, e2-medium")]
+
+
+def test_a_cloud_that_shows_no_bill_is_no_witness() -> None:
+    assert client(always(404, {"error": {"message": "not found"}})).statement() is None
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, {}), (200, {}), (200, {"charges": [{"source": "instance-46"}]})])
+def test_a_bill_that_cannot_be_read_is_not_empty(status: int, body: Any) -> None:
+    with pytest.raises(Unknown):
+        client(always(status, body)).statement()
+
+
+def test_the_price_with_the_disk() -> None:
+    disks = {"hourlyUsd": 0.01, "disks": [{"diskSizeGb": "100"}]}
+    machine = client(always(200, ROW | disks)).machine("z", "n")
+    assert machine
+    assert machine.hourly_with_disk_usd == pytest.approx(0.01 + 4.00 / 720)
+    bare = client(always(200, ROW)).machine("z", "n")
+    assert bare
+    assert bare.hourly_with_disk_usd is None

@@ -242,6 +242,19 @@ def test_the_bill_of_all_machines() -> None:
     assert {number: [row.end for row in charges] for number, charges in bill.items()} == {8: [160.0, None], 7: [160.0]}
 
 
+def test_the_bill_of_everything() -> None:
+    rows = [charge("instance-8", description="mine"), charge("volume-9", type="volume")]
+    told = answering({BILL: {"results": rows}}).statement()
+    assert [(row.source, row.machine_id, row.kind, row.description) for row in told] == [
+        ("instance-8", 8, "gpu", "mine"),
+        ("volume-9", None, "volume", ""),
+    ]
+    with pytest.raises(Unknown, match=r"^UNKNOWN: It cannot be told what the account is charged for: "):
+        answering({BILL: (500, "oops")}).statement()
+    with pytest.raises(Unknown, match="A charge of volume 9 cannot be read"):
+        answering({BILL: {"results": [charge("volume-9", rate=None)]}}).statement()
+
+
 # Volumes
 
 VOLUMES = "/api/v0/volumes/"

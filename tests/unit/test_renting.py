@@ -501,3 +501,81 @@ def test_the_machine_that_hibernated_under_this_label_is_not_taken_for_the_new_o
     with pytest.raises(AmbiguousCreate):
         adopt(house, wake)
     assert [contract.id for contract in house.cloud.living()] == [old]
+
+
+# What the product rents besides
+
+
+def test_the_losers_of_a_race_are_reserved_for(house: House) -> None:
+    house.cloud.offers = [offer(1000012 + number, 0.30) for number in range(4)]
+    with pytest.raises(Misconfigured) as refused:
+        house.renter.expect(LABEL, what="a machine to replace 7", max_price=2.0)
+    assert str(refused.value) == (
+        "Renting a machine to replace 7 and 100 GB of disk for up to 30 min reserves $1.33 ($0.31 of it for 3 more in "
+        "a race, for up to 3 min), but only $1.00 of the budget of $1.00 is left. Raise BUDGET_USD, lower MAX_PRICE, "
+        "or allow the machine fewer minutes."
+    )
+    house.cloud.offers = [offer(1000012 + number, 0.30) for number in range(50)]
+    expected = house.renter.expect(LABEL, what="a machine to replace 7", max_price=0.50)
+    one = 0.50 + 100 * 0.30 / 730
+    assert expected.reservation.usd == pytest.approx(one * 30 / 60 + 14 * one * 3 / 60), "never more than 15 at once"
+
+
+def test_one_offer_is_no_race(house: House) -> None:
+    assert house.renter.expect(LABEL, what="it", max_price=0.50).reservation.usd == pytest.approx(
+        0.5 * (0.5 + 30 / 730)
+    )
+
+
+def test_a_standby_is_reserved_for_until_it_is_gone(house: House) -> None:
+    machine = house.rent()
+    before = house.budget.reserved_usd
+    intent = house.renter.intend_standby(machine)
+    assert house.budget.reserved_usd - before == pytest.approx(0.075)
+    house.renter.standby_gone(intent, "no trace", 0.01)
+    assert (house.budget.reserved_usd, house.budget.spent_usd) == pytest.approx((before, 0.01))
+
+    house.budget.book(house.budget.left_usd - 0.07)
+    with pytest.raises(Misconfigured) as refused:
+        house.renter.intend_standby(machine)
+    assert str(refused.value) == (
+        f"Renting a CPU standby of machine {FIRST_ID} (up to $0.15/h, its disk included) for up to 30 min reserves "
+        "$0.08, but only $0.07 of the budget of $1.00 is left. Raise BUDGET_USD, lower MAX_PRICE, or allow the machine "
+        "fewer minutes."
+    )
+    assert len(house.ledger.open_rents("r1")) == 1, "nothing was written down for it"
+
+
+def test_a_warm_machine_is_paid_for_as_long_as_its_machine_lives(house: House) -> None:
+    machine = house.rent()
+    before = house.budget.reserved_usd
+    house.renter.not_kept(machine, house.renter.keep_warm(machine))
+    assert not machine.beside
+    assert house.budget.reserved_usd == pytest.approx(before)
+    house.renter.keep_warm(machine)
+    assert house.budget.reserved_usd > before
+    house.cloud.now += 3600
+    house.renter._destroyer.destroy_and_prove(machine)
+    warm = 1.5 * PRICE + 100 * 0.30 / 730
+    assert house.budget.spent_usd == pytest.approx(PRICE + warm, rel=0.01)
+    house.nothing_is_left()
+
+
+def test_a_volume_is_reserved_for_with_its_machine(house: House) -> None:
+    plain = house.rent(disk_gb=100)
+    only = house.budget.reserved_usd
+    house.cloud.offers = [offer(1000013)]
+    machine = house.rent(disk_gb=100, failover_strategy="regional_volume")
+    assert house.budget.reserved_usd - 2 * only == pytest.approx(100 * 0.30 / 730 / 2)
+    house.renter._destroyer.destroy_and_prove(machine)
+    house.renter._destroyer.destroy_and_prove(plain)
+    house.nothing_is_left()
+    house.cloud.offers = [offer(1000014)]
+    house.cloud.dumont.on_create = refuse
+    with pytest.raises(RateLimited):
+        house.rent(failover_strategy="regional_volume")
+    house.nothing_is_left()
+
+
+def refuse(_: int, __: str) -> int:
+    raise RateLimited("rate limited: try later.")
