@@ -7,9 +7,10 @@ from datetime import timedelta
 from robot.api.deco import keyword, library
 
 from console import tell
+from deleting import delete_snapshot
 from ProvisioningLibrary import tell_rented
 from rekindle import hibernating, report, target
-from rekindle.errors import CapabilityMissing, Mismatch
+from rekindle.errors import CapabilityMissing
 from rekindle.hibernation import Hibernation, Maker, forget, keep, newest
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
@@ -193,20 +194,16 @@ class HibernationLibrary:
     def forget_hibernation(self, hibernation: Hibernation) -> None:
         """Removes a hibernation that has been woken: its snapshot through the product, its manifest from the bucket.
 
+        The snapshot must have left the bucket, with every pack that it alone needed.
+
         Args:
             hibernation: what was woken and compared, so that nobody needs it any more.
 
         Raises:
-            AssertionError: the snapshot is still in the bucket.
+            AssertionError: the snapshot or its data is still in the bucket.
         """
-        opened = target.current()
-        opened.dumont.delete_snapshot(hibernation.snapshot_id)
-        if left := opened.store.list(f"{opened.repository_prefix}/snapshots/{hibernation.snapshot_id}"):
-            raise Mismatch(
-                f"Dumont Cloud said that snapshot {hibernation.snapshot_id} was deleted, but {left[0].key} is still in "
-                f"bucket {opened.settings.b2_bucket}, and paid for."
-            )
-        forget(opened.store, hibernation)
+        delete_snapshot(hibernation.snapshot_id)
+        forget(target.current().store, hibernation)
 
 
 def _can_be_woken(hibernation: Hibernation) -> bool:

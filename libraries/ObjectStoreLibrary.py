@@ -10,9 +10,9 @@ from robot.api.deco import keyword, library
 from console import tell
 from rekindle import report, target
 from rekindle.audit import AuditResult, audit_snapshot
-from rekindle.errors import Misconfigured, Mismatch
+from rekindle.errors import Mismatch
 from rekindle.manifest import Manifest
-from rekindle.objects import ObjectStore
+from rekindle.objects import KeysRefused, ObjectStore
 from rekindle.restic_repository import Stored
 from rekindle.space import freed
 from rekindle.timeline import table
@@ -61,8 +61,9 @@ class ObjectStoreLibrary:
         stranger = ObjectStore(settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, secrets.token_hex(16))
         try:
             seen = list(stranger.list(""))
-        except Misconfigured as refusal:
-            tell(f"Bucket: a wrong key is refused ({str(refusal).partition(': check')[0]})")
+        except KeysRefused as refusal:
+            words = str(refusal).removeprefix(refusal.prefix).partition(": check")[0]
+            tell(f"Bucket: a wrong key is refused ({words})")
         else:
             raise Mismatch(
                 f"The bucket {settings.b2_bucket} opens with a wrong key and shows {len(seen)} objects: anybody can "
@@ -135,6 +136,7 @@ class ObjectStoreLibrary:
             manifest,
             restic_witness="restic" not in opened.declined,
         )
+        opened.audited[snapshot_id] = audit.stored
         _tell_audit(audit)
         return audit.stored
 

@@ -11,6 +11,7 @@ from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
 from console import progress, tell
+from deleting import delete_snapshot, is_row_of, snapshots_in_bucket
 from rekindle import report, target
 from rekindle.dumont import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError
@@ -97,7 +98,7 @@ class SnapshotLibrary:
             snapshot_id: whole or short.
         """
         rows = target.current().dumont.snapshots()
-        found = [row for row in rows if _is(row, snapshot_id)]
+        found = [row for row in rows if is_row_of(row, snapshot_id)]
         if len(found) != 1:
             raise Mismatch(
                 f"Dumont Cloud said that snapshot {snapshot_id} was made, but lists it {len(found)} times among "
@@ -142,6 +143,9 @@ class SnapshotLibrary:
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Has the product delete a snapshot, and makes sure that it is listed no more and has left the bucket.
 
+        Where [Snapshot Should Be Whole In Bucket] has seen which packs it needed, those that nobody else needs must be
+        gone too.
+
         Args:
             snapshot_id: whole or short.
 
@@ -149,7 +153,7 @@ class SnapshotLibrary:
             AssertionError: in the product's own words, or because it says that it did what it has not done.
         """
         try:
-            _delete(snapshot_id)
+            delete_snapshot(snapshot_id)
         except RekindleError:
             self._undeletable.add(snapshot_id)
             raise
@@ -170,8 +174,12 @@ class SnapshotLibrary:
             return
         rows = _rows_that_stay(self._lost) if self._lost else target.current().dumont.snapshots()
         made = dict.fromkeys([*self._left, *(_id(row) for row in rows if _is_lost(row, self._lost))])
-        stored = _stored()
-        left = [one for one in made if any(_is(row, one) for row in rows) or any(key.startswith(one) for key in stored)]
+        stored = snapshots_in_bucket()
+        left = [
+            one
+            for one in made
+            if any(is_row_of(row, one) for row in rows) or any(key.startswith(one) for key in stored)
+        ]
         error = str(BuiltIn().get_variable_value("$TEST_MESSAGE", ""))
         failures: list[str] = []
         for snapshot_id in left:
@@ -188,21 +196,6 @@ class SnapshotLibrary:
         self._lost.clear()
         if failures:
             raise Mismatch("\n".join(failures))
-
-
-def _delete(snapshot_id: str) -> None:
-    dumont = target.current().dumont
-    dumont.delete_snapshot(snapshot_id)
-    if any(_is(row, snapshot_id) for row in dumont.snapshots()):
-        raise Mismatch(f"Dumont Cloud said that snapshot {snapshot_id} was deleted, but still lists it.")
-    if any(stored.startswith(snapshot_id) for stored in _stored()):
-        raise Mismatch(f"Dumont Cloud said that snapshot {snapshot_id} was deleted, but it is still in the bucket.")
-
-
-def _stored() -> set[str]:
-    """The ids of the snapshots in the bucket."""
-    opened = target.current()
-    return {one.key.rpartition("/")[2] for one in opened.store.list(f"{opened.repository_prefix}/snapshots/")}
 
 
 def _run_tag() -> str:
@@ -229,10 +222,6 @@ def _rows_that_stay(machines: Sequence[int]) -> list[dict[str, Any]]:
 
 def _id(row: dict[str, Any]) -> str:
     return str(row.get("short_id") or row["id"])
-
-
-def _is(row: dict[str, Any], snapshot_id: str) -> bool:
-    return snapshot_id in {row.get("id"), row.get("short_id"), row.get("snapshot_id")}
 
 
 def _report_claims(made: SnapshotResult) -> None:

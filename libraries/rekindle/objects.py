@@ -44,6 +44,12 @@ class ObjectMissing(Mismatch):
     """There is no such object."""
 
 
+class KeysRefused(Misconfigured):
+    """The store does not take our keys, or does so no longer: what lies there is not known."""
+
+    prefix = Unknown.prefix
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object as the store lists it. `size` is in bytes."""
@@ -62,7 +68,8 @@ class ObjectStore:
         secret: the application key.
 
     Every method raises:
-        Misconfigured: the keys are refused, or there is no such bucket.
+        KeysRefused: it does not let us in.
+        Misconfigured: there is no such bucket.
         Unknown: the store cannot be reached, or answers with an error.
     """
 
@@ -71,6 +78,7 @@ class ObjectStore:
         self.bucket = bucket
         self.key_id = key_id
         self.secret = secret
+        self._let_in = False
 
     @cached_property
     def _client(self) -> S3Client:
@@ -113,9 +121,11 @@ class ObjectStore:
         """Every object whose key begins with `prefix`, from all pages, in the order of the keys."""
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [StoredObject(row["Key"], row["Size"]) for page in pages for row in page.get("Contents", [])]
+            found = [StoredObject(row["Key"], row["Size"]) for page in pages for row in page.get("Contents", [])]
         except (BotoCoreError, ClientError) as error:
             raise self._explained(error, "list", prefix) from None
+        self._let_in = True
+        return found
 
     def read(self, key: str) -> bytes:
         """The whole object. Raises ObjectMissing as well."""
@@ -182,8 +192,9 @@ class ObjectStore:
         if code in _KEYS_REFUSED:
             # Keys that are limited to one bucket are told no more than this of one that does not exist.
             bucket = "B2_BUCKET, " if code == "AccessDenied" else ""
-            return Misconfigured(
-                f"The object store at {self.endpoint} refused our keys for bucket {self.bucket} ({code}): check "
+            refused = "no longer takes" if self._let_in else "refused"
+            return KeysRefused(
+                f"The object store at {self.endpoint} {refused} our keys for bucket {self.bucket} ({code}): check "
                 f"{bucket}B2_KEY_ID and B2_APPLICATION_KEY, and that they may {verb} {key}."
             )
         return Unknown(

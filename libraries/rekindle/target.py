@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from rekindle.books import Books, RunBill
@@ -36,6 +36,9 @@ from rekindle.renting import Renter
 from rekindle.settings import Settings
 from rekindle.standby import Standby, Standbys
 from rekindle.sweeping import Sweeper, Swept
+
+if TYPE_CHECKING:
+    from rekindle.restic_repository import Stored
 
 Kind = Literal["sandbox", "live"]
 Witness = Literal["market", "restic", "gcp"]
@@ -98,6 +101,7 @@ class Target:
         budget: what this run may still spend.
         books: what it has paid for.
         machines: what this run has rented, by id; those that are gone too.
+        audited: what each snapshot that was found whole needs of the bucket.
         warnings: what the user should know although nothing failed.
         sweeper: finds and destroys what runs that are over have left.
         swept: what it did when the target was opened; None when it could not look.
@@ -122,6 +126,7 @@ class Target:
     folder: Path
     gcp: GcpClient | None = None
     machines: dict[int, RentedMachine] = field(default_factory=dict)
+    audited: dict[str, Stored] = field(default_factory=dict)
     made_standbys: list[Standby] = field(default_factory=list)
     _embedded: EmbeddedCloud | None = None
     _standbys: Standbys | None = None

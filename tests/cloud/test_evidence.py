@@ -104,8 +104,8 @@ def test_wrong_keys_are_said_to_be_wrong_and_not_shown(
         with pytest.raises(Misconfigured) as raised:
             act()
         assert str(raised.value) == (
-            f"The object store at {address['endpoint']} refused our keys for bucket {address['bucket']} ({code}): "
-            f"check B2_KEY_ID and B2_APPLICATION_KEY, and that they may {verb} some/key."
+            f"UNKNOWN: The object store at {address['endpoint']} refused our keys for bucket {address['bucket']} "
+            f"({code}): check B2_KEY_ID and B2_APPLICATION_KEY, and that they may {verb} some/key."
         )
 
 

@@ -1,0 +1,85 @@
+"""A snapshot is deleted when it is listed no more, and nothing of it is left in the bucket."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deleting import delete_snapshot
+from rekindle import target
+from rekindle.errors import Mismatch
+from rekindle.restic_repository import ResticRepository
+from tests.unit.folder_store import FolderStore
+from tests.unit.local_restic import PASSWORD, LocalRestic
+
+
+class Product:
+    """Lists the only snapshot until it is told to delete it, and deletes so much of it."""
+
+    def __init__(self, restic: LocalRestic, snapshot_id: str) -> None:
+        self.restic = restic
+        self.snapshot_id = snapshot_id
+        self.still_listed = self.still_there = self.pruned = False
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        assert snapshot_id == self.snapshot_id
+        for object_ in (self.restic.bucket / "restic/snapshots").iterdir() if not self.still_there else ():
+            object_.unlink()
+        for pack in (self.restic.bucket / "restic/data").rglob("*") if self.pruned else ():
+            if pack.is_file():
+                pack.unlink()
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        return [{"id": self.snapshot_id + "0" * 56, "short_id": self.snapshot_id}] if self.still_listed else []
+
+
+@pytest.fixture
+def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Product:
+    """An opened target whose only snapshot was audited."""
+    restic = LocalRestic(tmp_path)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/own").write_bytes(os.urandom(100_000))
+    snapshot_id = restic.backup(str(tmp_path / "files"))[:8]
+    repository = ResticRepository(FolderStore(restic.bucket), "restic", PASSWORD)
+    repository.read_index()
+    made = Product(restic, snapshot_id)
+    opened = SimpleNamespace(
+        dumont=made, store=repository.store, repository_prefix="restic", repository_password=PASSWORD,
+        audited={snapshot_id: repository.stored(repository.tree(repository.snapshot(snapshot_id)).blobs)},
+    )  # fmt: skip
+    monkeypatch.setattr(target, "current", lambda: opened)
+    return made
+
+
+def test_a_snapshot_that_leaves_nothing_is_deleted(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("deleting.tell", told.append)
+    product.pruned = True
+    delete_snapshot(product.snapshot_id)
+    assert [line.partition(" with ")[0] for line in told] == [f"Deleted: snapshot {product.snapshot_id}, 2 packs"]
+
+
+def test_one_that_is_still_listed_is_not(product: Product) -> None:
+    product.still_listed = product.pruned = True
+    with pytest.raises(Mismatch, match=r"was deleted, but still lists it\.$"):
+        delete_snapshot(product.snapshot_id)
+
+
+def test_one_that_is_still_in_the_bucket_is_not(product: Product) -> None:
+    product.still_there = True
+    with pytest.raises(Mismatch, match=r"was deleted, but it is still in the bucket\.$"):
+        delete_snapshot(product.snapshot_id)
+
+
+def test_one_whose_data_is_still_paid_for_is_not(product: Product) -> None:
+    with pytest.raises(Mismatch, match=r"was deleted, but 2 packs of the 2 that it needed, .* are paid for"):
+        delete_snapshot(product.snapshot_id)
+
+
+def test_one_that_nobody_has_audited_is_believed_to_be_pruned(product: Product) -> None:
+    target.current().audited.clear()
+    delete_snapshot(product.snapshot_id)
