@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,16 +21,16 @@ from tests.unit.local_restic import PASSWORD, LocalRestic
 class Product:
     """Lists the only snapshot until it is told to delete it, and deletes so much of it."""
 
-    def __init__(self, restic: LocalRestic, snapshot_id: str) -> None:
-        self.restic = restic
+    def __init__(self, bucket: Path, snapshot_id: str) -> None:
+        self.bucket = bucket
         self.snapshot_id = snapshot_id
         self.still_listed = self.still_there = self.pruned = False
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         assert snapshot_id == self.snapshot_id
-        for object_ in (self.restic.bucket / "restic/snapshots").iterdir() if not self.still_there else ():
+        for object_ in (self.bucket / "restic/snapshots").iterdir() if not self.still_there else ():
             object_.unlink()
-        for pack in (self.restic.bucket / "restic/data").rglob("*") if self.pruned else ():
+        for pack in (self.bucket / "restic/data").rglob("*") if self.pruned else ():
             if pack.is_file():
                 pack.unlink()
 
@@ -37,16 +38,23 @@ class Product:
         return [{"id": self.snapshot_id + "0" * 56, "short_id": self.snapshot_id}] if self.still_listed else []
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A bucket with one snapshot, and its id."""
+    folder = tmp_path_factory.mktemp("restic")
+    restic = LocalRestic(folder)
+    (folder / "files").mkdir()
+    (folder / "files/own").write_bytes(os.urandom(100_000))
+    return restic.bucket, restic.backup(str(folder / "files"))[:8]
+
+
 @pytest.fixture
-def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Product:
+def product(built: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Product:
     """An opened target whose only snapshot was audited."""
-    restic = LocalRestic(tmp_path)
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files/own").write_bytes(os.urandom(100_000))
-    snapshot_id = restic.backup(str(tmp_path / "files"))[:8]
-    repository = ResticRepository(FolderStore(restic.bucket), "restic", PASSWORD)
+    bucket, snapshot_id = built
+    made = Product(shutil.copytree(bucket, tmp_path / "bucket"), snapshot_id)
+    repository = ResticRepository(FolderStore(made.bucket), "restic", PASSWORD)
     repository.read_index()
-    made = Product(restic, snapshot_id)
     opened = SimpleNamespace(
         dumont=made, store=repository.store, repository_prefix="restic", repository_password=PASSWORD,
         audited={snapshot_id: repository.stored(repository.tree(repository.snapshot(snapshot_id)).blobs)},
