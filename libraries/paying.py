@@ -50,9 +50,9 @@ def settle(opened: Target) -> list[str]:
     Returns:
         Sentences on what is wrong: the bill is off, or the budget overdrawn.
     """
-    bill = opened.bill()
-    if not bill.items:
+    if not opened.ledger.rents(opened.run_id):
         return []
+    bill = opened.bill()
     logger.info(bill.html(), html=True)
     tell(bill.line())
     built_in = BuiltIn()

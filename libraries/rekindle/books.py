@@ -195,10 +195,12 @@ class RunBill:
 
     def line(self) -> str:
         """The sum, for the console."""
-        off = len(self.troubles)
+        off, unseen = len(self.troubles), sum(item.bill is None for item in self.items)
+        verdicts = [f"{off} of them off"] if off else []
+        verdicts += [f"{unseen} of them {NOT_WITNESSED}"] if unseen else []
         return (
             f"Bill: ${self.billed_usd:.4f} for {counted(len(self.items), 'thing')}, of which at most "
-            f"${self.measured_usd:.4f} was measured; {f'{off} of them off' if off else 'each within a billing second'}"
+            f"${self.measured_usd:.4f} was measured; {', '.join(verdicts) or 'each within a billing second'}"
         )
 
     def html(self) -> str:

@@ -161,6 +161,7 @@ def test_without_a_witness_nothing_is_compared_and_that_is_said(tmp_path: Path) 
     assert document["not_witnessed"] == ["market: the bill, because VAST_API_KEY is not given"]
     assert (document["items"][0]["billed_usd"], document["items"][0]["agrees"]) == (None, None)
     assert "not witnessed" in bill.html()
+    assert bill.line().endswith("$0.0102 was measured; 1 of them not witnessed")
 
 
 def test_the_document_of_a_run(tmp_path: Path) -> None:
