@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rekindle.errors import Mismatch
 from rekindle.objects import ObjectStore
 from rekindle.restic_repository import ResticRepository, Stored
 from rekindle.wording import counted, named, number
+
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
             f"Snapshot {snapshot_id} was deleted, but {store.where(left[0].key)} is still there: nothing that it needs "
             "can be freed."
         )
-    present = {one.key: one.size for one in store.list(f"{prefix}/data/")}
-    still = {key for key in stored.packs if key in present}
-    if still and (useless := sorted(still - _needed_by_others(ResticRepository(store, prefix, password)))):
+    still = stored.packs.keys() & _packs(store, prefix)
+    useless = sorted(still - _needed_by_others(ResticRepository(store, prefix, password))) if still else []
+    present = _packs(store, prefix) if useless else {}
+    if useless := [key for key in useless if key in present]:
         objects = [f"{key} ({number(present[key])} bytes)" for key in useless]
         raise Mismatch(
             f"Snapshot {snapshot_id} was deleted, but {counted(len(useless), 'pack')} of the "
@@ -54,9 +58,19 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
     return Freed(len(gone), sum(gone), len(still))
 
 
+def _packs(store: ObjectStore, prefix: str) -> dict[str, int]:
+    return {one.key: one.size for one in store.list(f"{prefix}/data/")}
+
+
 def _needed_by_others(repository: ResticRepository) -> set[str]:
-    repository.read_index()
-    needed: set[str] = set()
-    for snapshot in repository.snapshots():
-        needed.update(repository.stored(repository.tree(snapshot).blobs).packs)
-    return needed
+    """The packs that all snapshots need; read anew when another run deletes or makes one meanwhile."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(Mismatch):
+            return _needed(repository)
+    return _needed(repository)
+
+
+def _needed(repository: ResticRepository) -> set[str]:
+    snapshots = repository.snapshots()
+    repository.read_index()  # after them, so that it knows what each of them needs
+    return {pack for snapshot in snapshots for pack in repository.stored(repository.tree(snapshot).blobs).packs}

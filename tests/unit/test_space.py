@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.errors import Mismatch, Unknown
+from rekindle.objects import ObjectMissing
 from rekindle.report import Report
 from rekindle.restic_repository import ResticRepository, Stored
 from rekindle.space import Freed, freed
@@ -98,6 +99,26 @@ def test_one_pack_that_was_left_is_found(world: World) -> None:
     world.restic.run("forget", "--prune", world.snapshot)
     world.store.put(key, data)
     with pytest.raises(Mismatch, match=rf"1 pack of .* bytes in all: {key} \("):
+        world.freed()
+
+
+def test_a_repository_that_changes_meanwhile_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another run deletes a snapshot, which prunes the index."""
+    world.restic.run("forget", "--prune", world.snapshot)
+    vanished = [f"restic/index/{file.name}" for file in (world.restic.bucket / "restic/index").iterdir()][:1] * 2
+    honest = world.store.read
+
+    def read(key: str) -> bytes:
+        if key in vanished:
+            vanished.remove(key)
+            raise ObjectMissing(f"Object {key} is missing.")
+        return honest(key)
+
+    monkeypatch.setattr(world.store, "read", read)
+    assert world.freed().kept == 1
+    assert not vanished
+    vanished += [f"restic/snapshots/{file.name}" for file in (world.restic.bucket / "restic/snapshots").iterdir()] * 3
+    with pytest.raises(ObjectMissing):
         world.freed()
 
 
