@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from sandbox.environment import client_environment
 from sandbox.state import StateDir
+from sandbox.supervisor import standing
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -47,6 +49,16 @@ class CloudUnderTest:
         assert done.returncode == 0, done.stderr
         state = StateDir(self.state_dir)
         self.environment = client_environment(state, state.config(), state.secrets())  # as `env` prints it
+
+    def kill(self, part: str) -> None:
+        """Ends a part as a crash does. The rest of the cloud ends with it, a moment later."""
+        up = standing(StateDir(self.state_dir))
+        assert up is not None
+        up.parts[part].kill(signal.SIGKILL)
+
+    def has_stopped(self) -> bool:
+        left = standing(StateDir(self.state_dir))
+        return left is None or not left.supervisor.is_alive()
 
     def down(self) -> None:
         done = self.run("down")

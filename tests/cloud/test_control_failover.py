@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.cloud_under_test import CloudUnderTest
@@ -164,7 +163,7 @@ def test_a_replacement_that_dies_is_no_success(api: FailoverApi) -> None:
     assert api.standby(instance_id)["state"] == "failover_active"
 
 
-@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("snapshot", nightly_but(True, [False, True]))
 def test_a_dead_standby(api: FailoverApi, *, snapshot: bool) -> None:
     instance_id = api.protected(files=FILES)
     before = api.run(instance_id, LISTING)
@@ -215,13 +214,6 @@ def test_half_of_it(api: FailoverApi) -> None:
     assert api.standby(instance_id)["state"] == "failover_active"
 
 
-def kill_control(own_cloud: CloudUnderTest) -> None:
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if "sandbox.control" in line and str(own_cloud.state_dir) in line:
-            process.kill()
-
-
 @pytest.mark.parametrize("phase", nightly_but("provisioning", PHASES))
 def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     """Whenever the control plane dies, the next one ends what was begun, and nothing is left."""
@@ -233,11 +225,11 @@ def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     def kill() -> None:
         events = api.call("GET", "/standby/failover/report")["history"]
         if events and events[0]["phase"] == phase:
-            kill_control(own_cloud)
+            own_cloud.kill("control")
 
     with api.at("failover.phase", kill):
         failover_id = api.call("POST", f"/standby/{instance_id}/simulate-failover")["failover_id"]
-        eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+        eventually("the cloud has stopped", own_cloud.has_stopped)
     api.close()
     own_cloud.up()
     api = FailoverApi(own_cloud.environment)
@@ -327,11 +319,11 @@ def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
 
     def kill() -> None:
         if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == phase:
-            kill_control(own_cloud)
+            own_cloud.kill("control")
 
     with api.at("migration.phase", kill):
         api.call("POST", f"/instances/{instance_id}/migrate", 202, json={"gpu_type": "RTX 4090"})
-        eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+        eventually("the cloud has stopped", own_cloud.has_stopped)
     api.close()
     own_cloud.up()
     api = FailoverApi(own_cloud.environment)
@@ -430,7 +422,7 @@ def test_a_warm_machine_that_is_lost_too(api: FailoverApi) -> None:
     assert sorted(one["id"] for one in api.at_market()) == sorted([new_id, next_id])
 
 
-@pytest.mark.parametrize("phase", ["failover_to_cpu", "provisioning", "restoring"])
+@pytest.mark.parametrize("phase", nightly_but("provisioning", ["failover_to_cpu", "provisioning", "restoring"]))
 def test_whoever_destroys_a_machine_in_mid_failover_gets_that(api: FailoverApi, phase: str) -> None:
     """Nothing is left: not the new machine, no loser of the race, no standby."""
     instance_id = api.protected(files=FILES)

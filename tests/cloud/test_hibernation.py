@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import psutil
 import pytest
 
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, eventually
+from tests.nightly import nightly_but
 
 FILES = "mkdir -p a/empty; echo 1 >a/1; ln -s a/1 link; head -c 100000 /dev/urandom >random"
 LISTING = 'cd /workspace; find . -printf "%p %y %m %T@ %l\\n" | sort; find . -type f -exec md5sum {} + | sort'
@@ -165,23 +164,19 @@ def test_one_hibernation_at_a_time_and_a_user_may_still_destroy(api: ControlApi)
     assert api.error("POST", f"/instances/{instance_id}/wake", 404) == f"Instance {instance_id} not found"
 
 
-@pytest.mark.parametrize("victim", ["sandbox.control", "weed"])
+@pytest.mark.parametrize("victim", nightly_but("control", ["control", "store"]))
 def test_killed_in_mid_hibernation(own_cloud: CloudUnderTest, victim: str) -> None:
     own_cloud.up()
     api = ControlApi(own_cloud.environment)
     instance_id = api.rent(files=FILES)
     before = api.run(instance_id, LISTING)
-
-    def kill() -> None:
-        for process in psutil.process_iter(["cmdline"]):
-            line = " ".join(process.info["cmdline"] or [])
-            if victim in line and str(own_cloud.state_dir) in line:
-                process.send_signal(signal.SIGKILL)
-
-    with api.at("snapshot.finished", kill), pytest.raises(Exception, match=r"disconnected|reset|refused|50[0-9]"):
+    with (
+        api.at("snapshot.finished", lambda: own_cloud.kill(victim)),
+        pytest.raises(Exception, match=r"disconnected|reset|refused|50[0-9]"),
+    ):
         api.call("POST", f"/instances/{instance_id}/hibernate")
     api.close()
-    eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+    eventually("the cloud has stopped", own_cloud.has_stopped)
     own_cloud.up()
     api = ControlApi(own_cloud.environment)
     failed = api.wait_for(instance_id, "failed")

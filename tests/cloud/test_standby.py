@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.cloud_under_test import CloudUnderTest
@@ -255,6 +253,7 @@ def test_a_wiped_machine_does_not_empty_its_standby(standby: Standby) -> None:
     assert standby.get(instance_id)["lag_seconds"] > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("unprotected")
 def test_a_machine_that_is_wiped_in_the_middle_of_a_sync(standby: Standby, cloud: CloudUnderTest) -> None:
     """Nothing of the half that has arrived gets onto the standby."""
@@ -365,7 +364,7 @@ def test_control_killed(own_cloud: CloudUnderTest, when: str) -> None:
     own_cloud.up()
     standby = Standby(own_cloud.environment)
     api = standby.api
-    instance_id = api.rent(files=f"{FILES}; head -c 200M /dev/urandom >big")
+    instance_id = api.rent(files=f"{FILES}; head -c 60M /dev/urandom >big")
     before = api.run(instance_id, LISTING)
     if when in ("ready", "disabling"):
         standby.enable(instance_id)
@@ -375,11 +374,11 @@ def test_control_killed(own_cloud: CloudUnderTest, when: str) -> None:
     if when == "disabling":
         with api.fault(api.market_url, kind="answer", match="^DELETE /gcp/", status=503):
             api.error("POST", f"/standby/{instance_id}/disable", 503)
-            _kill_control(own_cloud)
+            own_cloud.kill("control")
     else:
-        _kill_control(own_cloud)
+        own_cloud.kill("control")
     standby.close()
-    eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+    eventually("the cloud has stopped", own_cloud.has_stopped)
     own_cloud.up()
     standby = Standby(own_cloud.environment)
     api = standby.api
@@ -396,10 +395,3 @@ def test_control_killed(own_cloud: CloudUnderTest, when: str) -> None:
         api.call("DELETE", f"/instances/{instance_id}")
         assert not standby.cpus.machines()
     standby.close()
-
-
-def _kill_control(cloud: CloudUnderTest) -> None:
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if "sandbox.control" in line and str(cloud.state_dir) in line:
-            process.send_signal(signal.SIGKILL)
