@@ -110,6 +110,7 @@ class Association(BaseModel):
                 "disk_gb": self.disk_gb,
                 "spot": self.spot,
                 "hourly_usd": self.hourly_usd,
+                "ordered_at": self.begun_at,
             },
             "state": self.state,
             "health_status": "unhealthy" if self.state == "error" else "healthy" if self.can_serve else "unknown",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from sandbox.control.detection import Loss, Watch
 from sandbox.control.errors import ApiError, not_found
-from sandbox.control.failover_record import Failover, FailoverPhase, RaceSummary
+from sandbox.control.failover_record import Failover, FailoverPhase, RaceSummary, Refusal
 from sandbox.control.failover_settings import Strategy
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.homes import Homes
@@ -120,18 +120,24 @@ class Failovers:
             f": {last.error}" if last.error else ""
         )
 
-    async def readiness(self, instance_id: int) -> dict[str, str | None]:
-        """For each source of the machine's strategy, why it could not serve; None when it could."""
-        return {source.name: await source.readiness(instance_id) for source in self._sources_of(instance_id)}
+    async def readiness(self, instance_id: int, strategy: Strategy | None = None) -> dict[str, str | None]:
+        """For each source of the machine's strategy, or of another one, why it could not serve; None when it could."""
+        sources = self._sources_of(strategy or self.settings.strategy(instance_id))
+        return {source.name: await source.readiness(instance_id) for source in sources}
 
-    def _sources_of(self, instance_id: int) -> list[Source]:
-        names = SOURCES[self.settings.strategy(instance_id)]
-        return [self._sources[name] for name in names if name in self._sources]
+    async def until_over(self, failover: Failover) -> None:
+        """Waits until a failover has ended, in whatever."""
+        with self.listeners.listening() as told:
+            while not failover.over:
+                await told.get()
 
-    async def _refuse_without_source(self, instance_id: int) -> None:
+    def _sources_of(self, strategy: Strategy) -> list[Source]:
+        return [self._sources[name] for name in SOURCES[strategy] if name in self._sources]
+
+    async def _refuse_without_source(self, instance_id: int, strategy: Strategy) -> None:
         """One source that could serve is enough: the others are not looked at, for a look may take its time."""
         reasons = []
-        for source in self._sources_of(instance_id):
+        for source in self._sources_of(strategy):
             reason = await source.readiness(instance_id)
             if reason is None:
                 return
@@ -141,8 +147,21 @@ class Failovers:
 
     # --- beginnings ---
 
-    async def order(self, instance_id: int, reason: str, *, with_restore: bool, with_new_gpu: bool) -> Failover:
+    async def order(
+        self,
+        instance_id: int,
+        reason: str,
+        *,
+        with_restore: bool = True,
+        with_new_gpu: bool = True,
+        strategy: Strategy | None = None,
+        gpu_names: Sequence[str] = (),
+        max_price: float | None = None,
+    ) -> Failover:
         """Ends a machine for real, and begins its failover. A machine that was lost before is given another one.
+
+        `strategy`: another one than the machine's own, this time. `gpu_names`: what the new machine may be, else the
+        same model or one with as much memory. `max_price`: of the new machine, USD an hour, else that of the settings.
 
         Raises:
             ApiError: 404 no such machine, or nothing it could come back from; 409 it is busy, also with a failover, or
@@ -153,16 +172,16 @@ class Failovers:
         instance = await self._market.instance(instance_id) or self.as_it_was(instance_id)
         if instance is None:
             raise not_found(instance_id)
-        strategy = self.settings.strategy(instance_id)
+        strategy = strategy or self.settings.strategy(instance_id)
         if strategy == "disabled":
             raise ApiError(409, f"Failover is disabled for instance {instance_id}")
-        await self._refuse_without_source(instance_id)
+        await self._refuse_without_source(instance_id, strategy)
         # Nothing is awaited from here to the record: of two orders at the same time one is refused.
         self._refuse_second(instance_id)
         self._fleet.refuse_while_busy(instance_id)
         return self._begin(
             instance, moment, reason=reason, strategy=strategy, ordered=True,
-            with_restore=with_restore, with_new_gpu=with_new_gpu,
+            with_restore=with_restore, with_new_gpu=with_new_gpu, gpu_names=tuple(gpu_names), max_price=max_price,
         )  # fmt: skip
 
     def as_it_was(self, instance_id: int) -> MarketInstance | None:
@@ -308,15 +327,16 @@ class Failovers:
     async def _hand_over(self, failover: Failover) -> None:
         """Chooses what the workspace comes back from: the first source that can serve."""
         reasons = []
-        for name in SOURCES[failover.strategy]:
-            source = self._sources.get(name)
-            if source is None:
-                continue
+        for source in self._sources_of(failover.strategy):
+            begun = time.monotonic()
             try:
                 words = await source.take_over(failover)
             except ApiError as error:
                 reasons.append(error.message)
                 failover.note(error.message)
+                failover.refusals[source.name] = Refusal(
+                    error=error.message, seconds=round(time.monotonic() - begun, 6)
+                )
                 continue
             failover.data_source = source.name
             failover.note(words)
@@ -396,15 +416,20 @@ class Failovers:
     def _query(self, failover: Failover) -> OfferQuery:
         machine = failover.machine
         return OfferQuery(
-            max_price=self._price(failover), min_disk=machine.disk_space or DEFAULT_DISK,
-            num_gpus=machine.num_gpus or 1, min_inet_down=0, limit=100,
+            region=self._source(failover).region(failover), max_price=self._price(failover),
+            min_disk=machine.disk_space or DEFAULT_DISK, num_gpus=machine.num_gpus or 1, min_inet_down=0, limit=100,
         )  # fmt: skip
 
     async def _offers(self, failover: Failover) -> list[Offer]:
         """The same model first, then any with as much memory; the cheapest first of each."""
         model, memory = failover.machine.gpu_name, (failover.instance.gpu_ram or 0) / 1024
         found = await search(self._market, self._query(failover))
-        fitting = [offer for offer in found if offer.gpu_name == model or offer.gpu_ram >= memory]
+        wanted = failover.gpu_names
+        fitting = [
+            offer
+            for offer in found
+            if (offer.gpu_name in wanted if wanted else offer.gpu_name == model or offer.gpu_ram >= memory)
+        ]
         fitting = self._source(failover).fitting(failover, fitting)
         return sorted(fitting, key=lambda offer: offer.gpu_name != model)
 
@@ -414,13 +439,14 @@ class Failovers:
             return await why_none(self._market, query)
         memory = (failover.instance.gpu_ram or 0) / 1024
         model = failover.machine.gpu_name
-        words = f"No offer up to {query.max_price:.4f} USD/h with {model}, or another GPU with at least {memory:g} GB"
+        what = " or ".join(failover.gpu_names) or f"{model}, or another GPU with at least {memory:g} GB"
+        words = f"No offer up to {query.max_price:.4f} USD/h with {what}"
         volume = failover.data_source == "regional_volume"
         return f"{words}, where the volume of the workspace can be used" if volume else words
 
     def _price(self, failover: Failover) -> float:
         old = failover.machine.dph_total
-        return self.settings.for_all.max_price or (old * DEARER if old else HIGHEST_PRICE)
+        return failover.max_price or self.settings.for_all.max_price or (old * DEARER if old else HIGHEST_PRICE)
 
     def _rent(self, failover: Failover) -> Rent:
         machine = failover.machine

@@ -33,6 +33,13 @@ class RaceSummary(BaseModel):
         return cls(offers_tried=len(race.candidates), losers=losers, losers_gone=race.losers_gone)
 
 
+class Refusal(BaseModel):
+    """Why a source of the workspace could not serve, and how long it took to know that."""
+
+    error: str
+    seconds: float
+
+
 class Failover(Phased):
     """One failover of one machine. Its first phase begins with the order, or with the machine's last sign of life."""
 
@@ -43,12 +50,16 @@ class Failover(Phased):
     ordered: bool  # by somebody; else it began by itself
     with_restore: bool = True
     with_new_gpu: bool = True
+    gpu_names: tuple[str, ...] = ()  # what the new machine may be, if that was said
+    max_price: float | None = None  # USD an hour, if that was said
 
     machine: TrackedMachine  # as it was
     instance: MarketInstance  # as the market listed it last
     lost_at: float | None = None  # epoch seconds of the machine's last sign of life
     loss: str | None = None  # how it is known
 
+    # Of the sources that were asked before the one that serves.
+    refusals: dict[DataSource, Refusal] = Field(default_factory=dict)
     data_source: DataSource | None = None
     snapshot_id: str | None = None
     rpo_seconds: float | None = None

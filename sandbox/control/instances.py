@@ -19,7 +19,7 @@ from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.migration import Migrations
 from sandbox.control.offers import find
 from sandbox.control.progress import ProgressOf
-from sandbox.control.volumes import with_volume
+from sandbox.control.volumes import region_of, with_volume
 from sandbox.control.wake import DEFAULT_IMAGE, Wakes
 
 LEAST_BALANCE = 0.10  # USD
@@ -95,7 +95,7 @@ class Instances:
         offer = await find(self._market, wish.offer_id)
         if offer is None:
             raise ApiError(404, f"Oferta {wish.offer_id} indisponível")
-        lease = await self._volumes.order(offer, wish.disk_size, wish.label)
+        lease = await self._volumes.order(region_of(offer.geolocation), wish.disk_size, wish.label)
         try:
             instance_id = await self._market.rent(wish.offer_id, with_volume(rent, lease))
         except ApiError:
@@ -117,9 +117,6 @@ class Instances:
         for instance in [*listed, *self._ghosts({instance.id for instance in listed})]:
             row = self._shown(instance)
             row["actual_status"] = row["actual_status"] or row["status"]
-            standby = self._standbys.get(instance.id)
-            row["cpu_standby"] = standby.listed() if standby else None
-            row["total_dph"] = _sum(row["dph_total"], standby.hourly_usd if standby else None)
             if status in (None, row["status"], row["actual_status"]):
                 shown.append(row)
         return shown
@@ -209,6 +206,8 @@ class Instances:
             "failover": failover.brief() if failover else None,
             "migration": {"migration_id": migration.migration_id, "phase": migration.phase} if migration else None,
             "standby": association.brief() if association else None,
+            "cpu_standby": association.listed() if association else None,
+            "total_dph": _sum(instance.dph_total, association.hourly_usd if association else None),
             # These three are no machines that a user has (yet).
             "race": {"race_id": competing[0].race_id, "state": competing[1].state} if competing else None,
             "replaces": self._failovers.replaced_by(instance.id) or self._migrations.replaced_by(instance.id),

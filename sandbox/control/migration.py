@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import statistics
 import uuid
 from collections.abc import Callable, Coroutine
 from importlib.resources import files
@@ -41,8 +42,15 @@ _log = logging.getLogger(__name__)
 
 
 class MigrationWish(BaseModel):
-    """The GPU that the machine shall have. Price in USD an hour. `gpu_name` is the other name of `gpu_type`."""
+    """The GPU that the machine shall have. Price in USD an hour. `gpu_name` is the other name of `gpu_type`.
 
+    Only a GPU is a target, and the old machine always goes: two would diverge. Disk in GB; never
+    less than that of the old one.
+    """
+
+    target_type: Literal["gpu"] = "gpu"
+    auto_destroy_source: Literal[True] = True
+    disk_size: float | None = Field(default=None, ge=10)
     gpu_type: str = ""
     gpu_name: str | None = Field(default=None, exclude=True)
     max_price: float = Field(default=10.0, gt=0)
@@ -193,6 +201,26 @@ class Migrations:
         task.add_done_callback(lambda _: self._running.pop(instance_id, None))
         return migration
 
+    async def estimate(self, instance_id: int, wish: MigrationWish) -> dict[str, Any]:
+        """What a migration would come to. How long is what the past ones took; null when there was none."""
+        instance = await self._machines.instance(instance_id)
+        query = self._query(TrackedMachine.of(instance), wish)
+        offers = await search(self._market, query)
+        past = [one.total_ms for one in self._records.all(Migration) if one.success]
+        error = None if offers else await why_none(self._market, query)
+        if not instance.is_running:
+            error = f"Instance {instance_id} is not running (status: {instance.actual_status})"
+        best = offers[0] if offers else None
+        return {
+            "available": error is None,
+            "error": error,
+            "source": {"id": instance_id, "gpu_name": instance.gpu_name, "dph_total": instance.dph_total},
+            "target": {"gpu_name": best.gpu_name, "dph_total": best.dph_total, "offer_id": best.id} if best else None,
+            "estimated_time_minutes": round(statistics.median(past) / 60_000, 3) if past else None,
+            "estimated_from_migrations": len(past),
+            "offers_available": len(offers),
+        }
+
     async def settle(self) -> None:
         """Ends what the last run of this process left: forward when the old machine is gone already, else back."""
         while self._cut:
@@ -238,7 +266,7 @@ class Migrations:
     async def _search(self, migration: Migration) -> None:
         offers = await self._offers(migration)
         if not offers:
-            raise ApiError(503, await why_none(self._market, self._query(migration)))
+            raise ApiError(503, await why_none(self._market, self._query(migration.machine, migration.wish)))
         migration.note(f"{len(offers)} offers with {migration.wish.gpu_type}")
         self._enter(migration, "provisioning")
 
@@ -247,9 +275,8 @@ class Migrations:
         race = self._races.order()
         migration.race_id = race.race_id
         self._save(migration)
-        rent = Rent(
-            image=machine.image or DEFAULT_IMAGE, disk=machine.disk_space or DEFAULT_DISK, label=machine.label
-        )  # fmt: skip
+        query = self._query(machine, migration.wish)
+        rent = Rent(image=machine.image or DEFAULT_IMAGE, disk=query.min_disk, label=machine.label)
         width = WIDTH if migration.wish.strategy == "race" else 1
         try:
             won = await self._races.run(
@@ -327,15 +354,15 @@ class Migrations:
         old = await self._machines.running(migration.instance_id, refusal=409)
         return old, await self._machines.running(migration.new_instance_id, refusal=502)
 
-    def _query(self, migration: Migration) -> OfferQuery:
-        machine, wish = migration.machine, migration.wish
+    def _query(self, machine: TrackedMachine, wish: MigrationWish) -> OfferQuery:
         return OfferQuery(
             gpu_name=wish.gpu_type, region=wish.region, max_price=wish.max_price,
-            min_disk=machine.disk_space or DEFAULT_DISK, num_gpus=machine.num_gpus or 1, min_inet_down=0, limit=100,
+            min_disk=max(wish.disk_size or 0.0, machine.disk_space or DEFAULT_DISK), num_gpus=machine.num_gpus or 1,
+            min_inet_down=0, limit=100,
         )  # fmt: skip
 
     async def _offers(self, migration: Migration) -> list[Offer]:
-        return await search(self._market, self._query(migration))
+        return await search(self._market, self._query(migration.machine, migration.wish))
 
     async def _give_up(self, migration: Migration, words: str) -> None:
         """The old machine goes on as before, and the new one is destroyed: unless nobody can tell whether the old one

@@ -24,6 +24,7 @@ from sandbox.control.market_client import MarketClient
 from sandbox.control.migration import Migrations
 from sandbox.control.progress import ProgressOf
 from sandbox.control.race import Races
+from sandbox.control.rehearsal import Rehearsals
 from sandbox.control.restic import Credentials, Restic
 from sandbox.control.settings import tuning
 from sandbox.control.snapshots import Snapshots
@@ -31,6 +32,7 @@ from sandbox.control.sources import SnapshotSource, StandbySource, VolumeSource,
 from sandbox.control.ssh import Door
 from sandbox.control.standby import Standbys
 from sandbox.control.succession import Succession
+from sandbox.control.volume_machines import VolumeMachines
 from sandbox.control.volumes import RegionalVolumes
 from sandbox.control.wake import Wakes
 from sandbox.control.warm_pool import WarmPool
@@ -146,6 +148,22 @@ class Services:
             self.watch,
             events,
         )
+        self.rehearsals = Rehearsals(
+            self.fleet,
+            self.market,
+            self.machines,
+            self.snapshots,
+            self.agents,
+            self.failovers,
+        )
+        self.volume_machines = VolumeMachines(
+            self.fleet,
+            self.market,
+            self.races,
+            self.volumes,
+            settings,
+            self.agents,
+        )
         self.instances = Instances(
             self.market,
             self.machines,
@@ -179,6 +197,7 @@ class Services:
             self.volumes.settle,
             self.failovers.settle,
             self.migrations.settle,
+            self.rehearsals.settle,
         ):
             while True:
                 try:
@@ -204,6 +223,7 @@ class Services:
             with suppress(asyncio.CancelledError):
                 await self._background
         for service in (
+            self.rehearsals,
             self.failovers,
             self.migrations,
             self.warm_pool,

@@ -21,6 +21,11 @@ WORKSPACE = "/workspace"
 _SIZES = 'find "$1" -type f -printf "%s\\n"'
 
 
+async def file_sizes(machine: Machine) -> list[int]:
+    """Bytes of each file of its workspace."""
+    return [int(size) for size in (await machine.run(_SIZES, WORKSPACE, within=600)).stdout.split()]
+
+
 @dataclass(frozen=True)
 class Back:
     """What is on the new machine and was compared with its source. Bytes: None when the source does not tell."""
@@ -49,6 +54,10 @@ class Source(ABC):
 
     def machine(self, failover: Failover) -> int | None:
         """The machine that has the workspace already; None when one must be found."""
+        return None
+
+    def region(self, failover: Failover) -> str | None:
+        """Where the new machine must be; None: anywhere."""
         return None
 
     def fitting(self, failover: Failover, offers: list[Offer]) -> list[Offer]:
@@ -207,9 +216,14 @@ class VolumeSource(Source):
         failover.rpo_seconds = 0.0
         return f"volume {volume.id} in {volume.region} has the workspace as it was at the moment of the loss"
 
-    def fitting(self, failover: Failover, offers: list[Offer]) -> list[Offer]:
+    def region(self, failover: Failover) -> str | None:
         lease = self._volumes.get(failover.gpu_instance_id)
-        return [offer for offer in offers if lease is not None and region_of(offer.geolocation) == lease.region]
+        return lease.region if lease else None
+
+    def fitting(self, failover: Failover, offers: list[Offer]) -> list[Offer]:
+        """A wish for a region may mean its neighbours as well; a volume has no neighbours."""
+        region = self.region(failover)
+        return [offer for offer in offers if region is not None and region_of(offer.geolocation) == region]
 
     def rent(self, failover: Failover, rent: Rent) -> Rent:
         lease = self._volumes.get(failover.gpu_instance_id)
@@ -221,7 +235,7 @@ class VolumeSource(Source):
         volume = await self._volumes.volume(failover.gpu_instance_id) if lease else None
         if volume is None or volume.instance_id != machine.instance_id:
             raise ApiError(502, f"instance {machine.instance_id} does not have the volume of the workspace")
-        sizes = [int(size) for size in (await machine.run(_SIZES, WORKSPACE)).stdout.split()]
+        sizes = await file_sizes(machine)
         return Back(len(sizes), sum(sizes), f"on volume {volume.id}; nothing was copied")
 
     async def follow(self, failover: Failover, new_id: int) -> str:

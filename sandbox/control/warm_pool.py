@@ -239,9 +239,12 @@ class WarmPool:
             gpu_name=like.gpu_name, max_price=(like.dph_total or 10.0) * DEARER, num_gpus=like.num_gpus or 1,
             min_disk=like.disk_space or DEFAULT_DISK, min_inet_down=0, limit=100,
         )  # fmt: skip
-        offers = await search(self._market, query)
-        if not offers:
+        found = await search(self._market, query)
+        if not found:
             raise ApiError(503, await why_none(self._market, query))
+        offers = [offer for offer in found if offer.machine_id != str(like.machine_id)]
+        if not offers:
+            raise ApiError(503, f"All offers for a warm machine are on the host of instance {like.id} itself")
         return offers
 
     async def _mirror(self, warm: WarmMachine) -> None:

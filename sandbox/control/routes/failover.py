@@ -1,4 +1,4 @@
-"""Failover: by hand, how it goes, what it came to, and how machines are to fail over."""
+"""Failover: by hand, how it goes, and what it came to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from sandbox.control.errors import ApiError
-from sandbox.control.failover import SOURCES
 from sandbox.control.failover_report import report
-from sandbox.control.failover_settings import STRATEGIES, GlobalSettings, MachineSettings
 from sandbox.control.phases import OVER
 from sandbox.control.services import Services
 
@@ -99,93 +96,3 @@ async def _stream(services: Services, known: dict[str, Any] | None) -> AsyncIter
 
 def _event(failover: dict[str, Any]) -> str:
     return f"event: phase\ndata: {json.dumps(failover)}\n\n"
-
-
-def _refuse_without_volume(services: Services, instance_id: int, wish: MachineSettings) -> None:
-    if wish.own == "regional_volume" and services.volumes.get(instance_id) is None:
-        words = (
-            f"The workspace of instance {instance_id} is on its own disk: a regional volume is chosen when a machine"
-        )
-        raise ApiError(409, f"{words} is rented (failover_strategy)")
-
-
-def settings_router(services: Services) -> APIRouter:
-    settings, failovers = services.failovers.settings, services.failovers
-    routes = APIRouter(prefix="/failover", tags=["failover"], dependencies=[Depends(services.accounts.user)])
-
-    def shown(instance_id: int) -> dict[str, Any]:
-        own = settings.of(instance_id)
-        past = [
-            one for one in failovers.all() if instance_id in (one.gpu_instance_id, one.new_instance_id) and one.over
-        ]
-        association = services.standbys.get(instance_id)
-        return {
-            "machine_id": instance_id,
-            "use_global_settings": own.use_global_settings,
-            "strategy": own.strategy,
-            "effective_strategy": settings.strategy(instance_id),
-            "cpu_standby": {
-                "enabled": association is not None,
-                "active": association is not None and association.can_serve,
-                "instance_name": association.machine_name if association else None,
-            },
-            "stats": {
-                "failover_count": len(past),
-                "last_failover_at": past[-1].public()["completed_at"] if past else None,
-                "last_failover_strategy": past[-1].strategy if past else None,
-            },
-        }
-
-    @routes.get("/strategies")
-    async def strategies() -> list[dict[str, str]]:
-        return list(STRATEGIES)
-
-    @routes.get("/settings/global")
-    async def get_global() -> dict[str, Any]:
-        return settings.for_all.public()
-
-    @routes.put("/settings/global")
-    async def put_global(wish: GlobalSettings) -> dict[str, Any]:
-        settings.set_for_all(wish)
-        return settings.for_all.public()
-
-    @routes.get("/settings/machines")
-    async def machines() -> dict[str, Any]:
-        known = {str(machine.instance_id): shown(machine.instance_id) for machine in services.fleet}
-        return {"machines": known, "count": len(known)}
-
-    @routes.get("/settings/machines/{instance_id}")
-    async def get_machine(instance_id: int) -> dict[str, Any]:
-        return shown(instance_id)
-
-    @routes.put("/settings/machines/{instance_id}")
-    async def put_machine(instance_id: int, wish: MachineSettings) -> dict[str, Any]:
-        await services.instances.tracked(instance_id)
-        _refuse_without_volume(services, instance_id, wish)
-        settings.set_of(instance_id, wish)
-        return shown(instance_id)
-
-    @routes.delete("/settings/machines/{instance_id}")
-    async def delete_machine(instance_id: int) -> dict[str, Any]:
-        settings.forget(instance_id)
-        return {"success": True, "message": f"Instance {instance_id} follows the global settings"}
-
-    @routes.get("/readiness/{instance_id}")
-    async def readiness(instance_id: int) -> dict[str, Any]:
-        reasons = await failovers.readiness(instance_id)
-        strategy = settings.strategy(instance_id)
-        ready = {
-            f"{name}_ready": name in reasons and reasons[name] is None
-            for name in SOURCES["cpu_standby"] + ("warm_pool",)
-        }
-        why = {f"{name}_status": reasons.get(name) or "ready" for name in reasons}
-        return {
-            "machine_id": instance_id,
-            "effective_strategy": strategy,
-            **ready,
-            **why,
-            "data_source": next((name for name, reason in reasons.items() if reason is None), None),
-            "overall_ready": any(reason is None for reason in reasons.values()),
-        }
-
-    return routes

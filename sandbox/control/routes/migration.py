@@ -26,6 +26,10 @@ def router(services: Services) -> APIRouter:
         words += f"GET /api/v1/instances/migrate/{migration.migration_id} tells how it goes"
         return {"message": words, **migration.public()}
 
+    @routes.post("/{instance_id}/migrate/estimate")
+    async def estimate(instance_id: int, wish: MigrationWish) -> dict[str, Any]:
+        return await migrations.estimate(instance_id, wish)
+
     @routes.get("/{instance_id}/migrate")
     async def last(instance_id: int) -> dict[str, Any]:
         """The last migration of a machine, by its old id."""

@@ -38,4 +38,26 @@ def router(services: Services) -> APIRouter:
         await pool.end(instance_id)
         return {"success": True, "message": f"Instance {instance_id} has no warm machine", **shown(instance_id)}
 
+    @routes.delete("/cleanup/{instance_id}")
+    async def clean_up(instance_id: int) -> dict[str, Any]:
+        return await disable(instance_id)
+
+    @routes.post("/failover/test/{instance_id}")
+    async def test(instance_id: int) -> dict[str, Any]:
+        """Ends the machine for real; answers when its warm machine has taken over, or when that came to nothing."""
+        told = {"success": False, "recovery_time_seconds": None, "new_primary_gpu_id": None}
+        if (reason := pool.why_not(instance_id)) is not None:
+            return told | {"message": f"Cannot test the failover: {reason}"}
+        failover = await services.failovers.order(instance_id, "failover_test", strategy="warm_pool")
+        await services.failovers.until_over(failover)
+        source, seconds = failover.data_source, round(failover.total_ms / 1000, 3)
+        if not failover.success:
+            return told | {"message": f"Failover {failover.failover_id} failed: {failover.error}"}
+        return {
+            "success": source == "warm_pool",
+            "message": f"Instance {failover.new_instance_id} has taken over; its workspace came from {source}",
+            "recovery_time_seconds": seconds,
+            "new_primary_gpu_id": failover.new_instance_id,
+        }
+
     return routes
