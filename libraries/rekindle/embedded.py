@@ -240,6 +240,24 @@ class EmbeddedCloud:
             self._network("DELETE", f"/proxies/{way}/toxics/{toxic['name']}")
         self._network("POST", f"/proxies/{way}", {"enabled": True})
 
+    def cut_way_when(self, way: str, due: Callable[[], bool], back_after: float | None) -> None:
+        """Returns at once, and cuts a way as soon as something has happened, unless `mend` is called before.
+
+        Args:
+            way: which one.
+            due: looks whether it has happened. An error of its own ends the watch.
+            back_after: seconds from then on until it is good again; None leaves it cut.
+        """
+        called_off = self._called_off
+
+        def cut() -> None:
+            self.cut_way(way)
+            if back_after is not None:
+                called_off.wait(back_after)
+                self.clear_way(way)
+
+        self._when(due, cut)
+
     def when(self, due: Callable[[], bool], act: Callable[[], None]) -> None:
         """Returns at once, and acts as soon as something has happened, unless `mend` is called before.
 

@@ -260,6 +260,8 @@ class WarmPool:
                 warm.error = error.message
                 self._save(warm)
                 if warm.warm_instance_id is not None and await self._is_gone(warm.warm_instance_id):
+                    with suppress(ApiError):  # should the market be wrong, it must not be rented beside the next one
+                        await self._races.disposals.end(f"warm-{warm.token}", warm.warm_instance_id, "warm pool")
                     self._forget(warm)  # another one will be rented
                     return
             await asyncio.sleep(max(LEAST_PAUSE, self._interval - (time.monotonic() - begun)))
