@@ -10,7 +10,11 @@ SEEN = (
     "https://github.com/VictoriaMetrics/VictoriaMetrics/pull/9728"
 )
 RULE = "A snapshot is audited again before it is woken, and every restore must end in an equal tree."
-NOTICED = r"Object restic/data/\S+ in bucket \S+ is missing"
+NOTICED = (
+    r"Object restic/data/\S+ in bucket \S+ is missing|"
+    r"refused POST \S+/snapshots/restore with \d+: .*The specified key does not exist|"
+    r"its hibernation failed: restic check: pack [0-9a-f]{64}: does not exist"
+)
 SUITES = ("auto_hibernation", "wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
 
 
