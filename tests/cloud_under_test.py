@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 
 from sandbox.environment import client_environment
 from sandbox.state import StateDir
@@ -65,10 +64,3 @@ class CloudUnderTest:
     def down(self) -> None:
         done = self.run("down")
         assert done.returncode == 0, done.stderr
-
-    def kill_control(self) -> None:
-        """Dumont Cloud dies as by a loss of power; the rest of the cloud stops when it notices."""
-        for process in psutil.process_iter(["cmdline"]):
-            line = " ".join(process.info["cmdline"] or [])
-            if "sandbox.control" in line and str(self.state_dir) in line:
-                process.kill()

@@ -225,11 +225,7 @@ def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     def kill() -> None:
         events = api.call("GET", "/standby/failover/report")["history"]
         if events and events[0]["phase"] == phase:
-<<<<<<< Updated upstream
             own_cloud.kill("control")
-=======
-            own_cloud.kill_control()
->>>>>>> Stashed changes
 
     with api.at("failover.phase", kill):
         failover_id = api.call("POST", f"/standby/{instance_id}/simulate-failover")["failover_id"]
@@ -323,11 +319,7 @@ def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
 
     def kill() -> None:
         if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == phase:
-<<<<<<< Updated upstream
             own_cloud.kill("control")
-=======
-            own_cloud.kill_control()
->>>>>>> Stashed changes
 
     with api.at("migration.phase", kill):
         api.call("POST", f"/instances/{instance_id}/migrate", 202, json={"gpu_type": "RTX 4090"})

@@ -154,10 +154,10 @@ def test_killed_in_mid_rehearsal(own_cloud: CloudUnderTest) -> None:
         with suppress(httpx2.TransportError):  # nobody is left to answer
             api.http.post(f"/standby/failover/fast/{instance_id}")
 
-    with api.at("restore.finished", own_cloud.kill_control):
+    with api.at("restore.finished", lambda: own_cloud.kill("control")):
         asking = threading.Thread(target=order)
         asking.start()
-        eventually("the cloud has stopped", lambda: own_cloud.run("status").returncode)
+        eventually("the cloud has stopped", own_cloud.has_stopped)
     asking.join()
     api.close()
     own_cloud.up()
