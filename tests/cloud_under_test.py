@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 from sandbox.environment import client_environment
 from sandbox.state import StateDir
 from sandbox.supervisor import standing
