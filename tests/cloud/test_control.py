@@ -26,6 +26,7 @@ from sandbox.control.ssh import Door
 from sandbox.state import StateDir
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, Probe, eventually
+from tests.nightly import nightly_but
 
 # Modes, links, times, empty things, an odd name; and what restic 0.14 alone would stumble over: links that are there.
 FILES = r"""
@@ -358,17 +359,18 @@ def test_no_credential_is_to_be_seen_on_the_machine(cloud: CloudUnderTest, api: 
         assert secret not in (cloud.state_dir / "logs" / "control.log").read_text()
 
 
-def test_twenty_snapshots_at_once_hold_nothing_up(
-    api: ControlApi, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("many", nightly_but(5, [5, 20]))
+def test_snapshots_at_once_hold_nothing_up(
+    api: ControlApi, many: int, record_property: Callable[[str, object], None]
 ) -> None:
     offers = api.call("GET", "/instances/offers", params={"min_disk": 10, "min_inet_down": 0, "limit": 100})["offers"]
-    with ThreadPoolExecutor(20) as pool:
+    with ThreadPoolExecutor(many) as pool:
 
         def rent(offer: dict[str, int]) -> int:
             return int(api.call("POST", "/instances", 201, json={"offer_id": offer["id"], "disk_size": 10})["id"])
 
-        machines = list(pool.map(rent, islice(offers, 20)))
-        assert len(machines) == 20
+        machines = list(pool.map(rent, islice(offers, many)))
+        assert len(machines) == many
 
         def fill(machine: int) -> None:
             eventually("machine runs", lambda: api.actual_status(machine) == "running")
@@ -382,7 +384,7 @@ def test_twenty_snapshots_at_once_hold_nothing_up(
         with Probe(api.root) as probe:
             taken = list(pool.map(snapshot, machines))
     listed = {row["short_id"] for row in api.call("GET", "/snapshots")["snapshots"]}
-    assert len(set(taken)) == 20
+    assert len(set(taken)) == many
     assert set(taken) <= listed
     answers = sorted(probe.seconds)
     record_property("slowest /health, ms", round(answers[-1] * 1000, 1))

@@ -72,6 +72,7 @@ def test_it_is_the_one_from_the_package_index() -> None:
     assert version("vastai") == "1.9.1"
 
 
+@pytest.mark.nightly
 def test_a_machine_from_search_to_end(market: MarketUnderTest, vastai: CommandLine) -> None:
     offers = vastai.json("search", "offers", OFFERS, "-o", "dph", "--limit", "5")
     assert 0 < len(offers) <= 5
