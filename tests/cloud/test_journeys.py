@@ -172,7 +172,8 @@ def test_the_product_dies_in_the_middle_of_a_failover(tmp_path: Path) -> None:
         again = stage.sandbox(tmp_path / "again", *AUTOMATIC).to_its_end()
         again.passed()
         assert "Left by earlier runs: " in again.console
-        nothing_is_left(Stage(cloud))
+        with contextlib.closing(Stage(cloud)) as anew:
+            nothing_is_left(anew)
     finally:
         stage.close()
         cloud.down()
@@ -253,7 +254,7 @@ def test_one_of_many_that_does_not_come_back_is_named(stage: Stage, trouble: Emb
         r"Failovers that succeeded: 2 of 3 \(66\.6667 %\)\.",
         message,
     ), message
-    report, compared = sorted(ended.reports(), key=lambda one: str(one["test_name"]))
+    compared, report = sorted(ended.reports(), key=lambda one: str(one["test_name"]))
     assert sorted(machine["success"] for machine in report["machines"]) == [False, True, True]
     assert [row["succeeded"] for row in compared["growth"]] == [2]
     nothing_is_left(stage)
