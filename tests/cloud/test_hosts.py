@@ -22,6 +22,7 @@ from tests.market_under_test import (
     ssh,
     wait_until_none_is_about,
 )
+from tests.nightly import nightly_but
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
@@ -260,18 +261,20 @@ def test_a_boot_that_is_called_off_leaves_nothing(place: Place, delay: float) ->
     on(place, story)
 
 
-def test_fifty_machines_at_once(place: Place) -> None:
+@pytest.mark.parametrize("many", nightly_but(10, [10, 50]))
+def test_many_machines_at_once(place: Place, many: int) -> None:
     async def story() -> None:
-        specs = [place.spec(machine_id) for machine_id in range(1, 51)]
+        machine_ids = range(1, many + 1)
+        specs = [place.spec(machine_id) for machine_id in machine_ids]
         ports = await asyncio.gather(*(place.host.boot(spec) for spec in specs))
-        assert len(set(ports)) == 50
+        assert len(set(ports)) == many
         turns = asyncio.Semaphore(8)
 
         async def name(port: int) -> str:
             async with turns:
                 return await place.run(port, "hostname")
 
-        assert await asyncio.gather(*map(name, ports)) == [f"C.{machine_id}\n" for machine_id in range(1, 51)]
+        assert await asyncio.gather(*map(name, ports)) == [f"C.{machine_id}\n" for machine_id in machine_ids]
 
     on(place, story)
 

@@ -201,6 +201,7 @@ def test_a_delete_that_lies_is_told_once(stage: Stage, tmp_path: Path, suite: tu
         delete(stage, key.rpartition("/")[2])
 
 
+@pytest.mark.nightly
 def test_a_snapshot_that_took_too_long_is_deleted_when_it_has_ended(stage: Stage, tmp_path: Path) -> None:
     before = snapshots(stage)
     ended = stage.sandbox(tmp_path, *LARGE_MODEL, "--variable", "LARGE_SNAPSHOT_TIMEOUT:1s").to_its_end()
