@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
@@ -41,6 +42,10 @@ class FaultsLibrary:
 
     [Mend Sandbox] undoes everything.
     """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._awaited: dict[str, Callable[[], bool]] = {}  # what is to be told as long as a fault has not struck
 
     @keyword
     def target_should_be_breakable(self, kind: str) -> None:
@@ -119,7 +124,8 @@ class FaultsLibrary:
         """
         cloud, name = _cloud(), _name(way)
         seconds = None if back_after is None else back_after.total_seconds()
-        cloud.cut_way_when(name, _at_work(machine, work), seconds)
+        struck = cloud.cut_way_when(name, _at_work(machine, work), seconds)
+        self._awaited[f"the way {name} was not cut, because no {work} of {machine} was seen to go on"] = struck.is_set
 
     @keyword
     def lose_answer_to_rent(self, way: Literal["control", "product-market"]) -> None:
@@ -132,7 +138,8 @@ class FaultsLibrary:
         before = len(market.instances())
         # So that the answer is still on its way when the machine is there.
         cloud.add_toxic(way, {"type": "latency", "stream": "downstream", "attributes": {"latency": UNDER_WAY}})
-        cloud.cut_way_when(way, lambda: len(market.instances()) > before, back_after=0)
+        struck = cloud.cut_way_when(way, lambda: len(market.instances()) > before, back_after=0)
+        self._awaited[f"the way {way} was not cut"] = struck.is_set
         tell(f"Network: the next answer to a rent on the way {way} will be lost")
 
     @keyword
@@ -158,7 +165,7 @@ class FaultsLibrary:
             times: how often; until [Mend Sandbox] when not given.
             retry_after: what it asks its clients to wait; it says nothing of that when not given.
         """
-        _refuse("market", match, status, times, retry_after)
+        self._refuse("market", match, status, times, retry_after)
 
     @keyword
     def product_should_refuse(
@@ -169,7 +176,7 @@ class FaultsLibrary:
         Args:
             match, status, times, retry_after: as there.
         """
-        _refuse("control", match, status, times, retry_after)
+        self._refuse("control", match, status, times, retry_after)
 
     @keyword
     def market_should_offer_nothing(self) -> None:
@@ -183,6 +190,20 @@ class FaultsLibrary:
         }
         _cloud().add_fault("market", fault)
         tell("Market: offers nothing from now on")
+
+    @keyword
+    def faults_should_have_struck(self) -> None:
+        """Makes sure that what was to happen by now has happened: without its fault, a test has shown nothing.
+
+        Of [Cut Way During], [Lose Answer To Rent], and of refusals that shall come a number of times.
+
+        Raises:
+            AssertionError: names the fault that has not struck.
+        """
+        awaited, self._awaited = self._awaited, {}
+        if missing := [words for words, has_struck in awaited.items() if not has_struck()]:
+            raise Unknown(f"Nothing was tested: {'; '.join(missing)}.")
+        report.current().add_check("faults have struck", "embedded cloud", faults=len(awaited))
 
     @keyword
     def set_clock(self, part: Literal["control", "marketplace"], ahead: timedelta) -> None:
@@ -294,6 +315,23 @@ class FaultsLibrary:
         )
         report.current().add_check(f"machine {machine.id} is kept", "Dumont Cloud", looks=held.looks)
 
+    def _refuse(self, part: str, match: str, status: int, times: int | None, retry_after: timedelta | None) -> None:
+        fault: dict[str, Any] = {
+            "name": f"refusal-{next(self._numbers)}",
+            "kind": "answer",
+            "match": match,
+            "status": status,
+            "body": {"error": "too many requests" if status == 429 else "the service is overloaded"},
+        }
+        if times:
+            fault["times"] = times
+            name, cloud = fault["name"], _cloud()
+            self._awaited[f"{match} was not refused {times} times"] = lambda: name not in cloud.faults(part)
+        if retry_after is not None:
+            fault["headers"] = {"Retry-After": f"{retry_after.total_seconds():g}"}
+        _cloud().add_fault(part, fault)
+        tell(f"{part.capitalize()}: answers {match} with {status}" + (f", {times} times" if times else " from now on"))
+
 
 def _expect(kind: str, words: str, name: str, arguments: tuple[Any, ...]) -> None:
     message = BuiltIn().run_keyword_and_expect_error(f"GLOB:{words}", name, *arguments)
@@ -303,22 +341,6 @@ def _expect(kind: str, words: str, name: str, arguments: tuple[Any, ...]) -> Non
     told.append(str(message))
     current.add_check(f"{kind} is told in its words", "this run", messages=1)
     tell(f"As it must be: {message}")
-
-
-def _refuse(part: str, match: str, status: int, times: int | None, retry_after: timedelta | None) -> None:
-    fault: dict[str, Any] = {
-        "name": f"refusal-{status}",
-        "kind": "answer",
-        "match": match,
-        "status": status,
-        "body": {"error": "too many requests" if status == 429 else "the service is overloaded"},
-    }
-    if times:
-        fault["times"] = times
-    if retry_after is not None:
-        fault["headers"] = {"Retry-After": f"{retry_after.total_seconds():g}"}
-    _cloud().add_fault(part, fault)
-    tell(f"{part.capitalize()}: answers {match} with {status}" + (f", {times} times" if times else " from now on"))
 
 
 def _at_work(machine: RentedMachine, work: str) -> Callable[[], bool]:

@@ -240,37 +240,37 @@ class EmbeddedCloud:
             self._network("DELETE", f"/proxies/{way}/toxics/{toxic['name']}")
         self._network("POST", f"/proxies/{way}", {"enabled": True})
 
-    def cut_way_when(self, way: str, due: Callable[[], bool], back_after: float | None) -> None:
+    def cut_way_when(self, way: str, due: Callable[[], bool], back_after: float | None) -> threading.Event:
         """Returns at once, and cuts a way as soon as something has happened, unless `mend` is called before.
 
         Args:
             way: which one.
             due: looks whether it has happened. An error of its own ends the watch.
             back_after: seconds from then on until it is good again; None leaves it cut.
+
+        Returns:
+            What is set once the way was cut.
         """
-        called_off = self._called_off
+        called_off, struck = self._called_off, threading.Event()
 
         def cut() -> None:
             self.cut_way(way)
+            struck.set()
             if back_after is not None:
                 called_off.wait(back_after)
                 self.clear_way(way)
 
         self._when(due, cut)
-
-    def when(self, due: Callable[[], bool], act: Callable[[], None]) -> None:
-        """Returns at once, and acts as soon as something has happened, unless `mend` is called before.
-
-        Args:
-            due: looks whether it has happened. An error of its own ends the watch.
-            act: what shall be done then.
-        """
-        self._when(due, act)
+        return struck
 
     def set_clock(self, part: str, ahead: float) -> None:
         """Lets the wall clock of a part be so many seconds ahead of the right time, until `mend`."""
         self._clocks_set.add(part)
         self._call("clock", part, str(ahead), *self._options)
+
+    def faults(self, part: str) -> list[str]:
+        """The names of the faults that a part has now; those that have struck as often as they should are gone."""
+        return [fault["name"] for fault in self._ask(part, "GET", "/_sandbox/faults")]
 
     def mend(self) -> None:
         """Undoes what was done to the cloud: faults, its network, clocks, stopped parts, a bucket that refuses, and

@@ -34,10 +34,12 @@ Rate Limit Is Ridden Out
         Market Should Refuse    ^PUT /api/v0/asks/    429    times=2
         ${machine} =    Rent GPU Machine
         Market Should Have    1
+        Faults Should Have Struck
     END
     GROUP    [2/2] Destroy
         Market Should Refuse    ^DELETE /api/v0/instances/    429    times=2
         Destroy To The Last    ${machine}
+        Faults Should Have Struck
     END
 
 Rate Limit Goes On
@@ -64,10 +66,12 @@ Overload Is Ridden Out
         Market Should Refuse    ^PUT /api/v0/asks/    503    times=2
         ${machine} =    Rent GPU Machine
         Market Should Have    1
+        Faults Should Have Struck
     END
     GROUP    [2/2] Destroy
         Market Should Refuse    ^DELETE /api/v0/instances/    500    times=2
         Destroy To The Last    ${machine}
+        Faults Should Have Struck
     END
 
 Overload Goes On
@@ -94,7 +98,10 @@ Machine Never Boots
         Break New Machines    boot_hangs
         Should Fail As Weather
         ...    Instance not ready after * s: machine * stayed `loading`. It was destroyed, and was proven gone * later.*
-        ...    Rent Machine That Never Comes
+        ...    Rent Machine
+        ...    max_price=${MAX_PRICE}
+        ...    disk_gb=${DISK_GB}
+        ...    ready_timeout=${NEVER_READY}
         Market Should Have    0
     END
 
@@ -104,11 +111,9 @@ Machine Refuses SSH
         Break New Machines    ssh_refused
         Should Fail As Weather
         ...    SSH connection refused: machine * is `running`, but after * It was destroyed, and was proven gone *
-        ...    Rent Machine That Never Comes
+        ...    Rent Machine
+        ...    max_price=${MAX_PRICE}
+        ...    disk_gb=${DISK_GB}
+        ...    ready_timeout=${NEVER_READY}
         Market Should Have    0
     END
-
-
-*** Keywords ***
-Rent Machine That Never Comes    # robocop: off=KW04
-    Rent Machine    max_price=${MAX_PRICE}    disk_gb=${DISK_GB}    ready_timeout=${NEVER_READY}

@@ -27,6 +27,7 @@ Answer To The Rent Is Lost
     GROUP    [1/2] Provision
         Lose Answer To Rent    control
         ${machine} =    Rent GPU Machine
+        Faults Should Have Struck
         Market Should Have    1
     END
     GROUP    [2/2] Destroy
@@ -39,6 +40,7 @@ Answer Of The Market Is Lost
     GROUP    [1/2] Provision
         Lose Answer To Rent    product-market
         ${machine} =    Rent GPU Machine
+        Faults Should Have Struck
         Market Should Have    1
     END
     GROUP    [2/2] Destroy

@@ -18,11 +18,10 @@ Store Is Away For A Moment
     GROUP    [2/4] Snapshot
         Cut Way During    snapshot    product-store    ${machine}    back_after=500ms
         ${snapshot} =    Take Proven Snapshot    ${machine}    ${manifest}
+        Faults Should Have Struck
     END
     GROUP    [3/4] Restore
-        Poison Workspace    ${machine}    ${manifest}
-        Cut Way During    restore    product-store    ${machine}    back_after=500ms
-        Restore Snapshot    ${machine}    ${snapshot}    ${WORKSPACE}
+        Restore While Store Is Away For A Moment    ${machine}    ${snapshot}    ${manifest}
         Machine Should Be Unharmed    ${machine}    ${manifest}
     END
     GROUP    [4/4] Destroy
@@ -94,6 +93,13 @@ Store Stays Away
 
 
 *** Keywords ***
+Restore While Store Is Away For A Moment
+    [Arguments]    ${machine}    ${snapshot}    ${manifest}
+    Poison Workspace    ${machine}    ${manifest}
+    Cut Way During    restore    product-store    ${machine}    back_after=500ms
+    Restore Snapshot    ${machine}    ${snapshot}    ${WORKSPACE}
+    Faults Should Have Struck
+
 Rent Machine That Has Changed Since Its Snapshot
     ${machine}    ${manifest} =    Rent Filled Machine
     ${snapshot} =    Take Proven Snapshot    ${machine}    ${manifest}
