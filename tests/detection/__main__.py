@@ -19,7 +19,15 @@ from tests.detection.trials import WANTED, Ground, Outcome, Stopped, Trial
 
 RESULTS = PROJECT_DIR / "results"
 WORKERS = 4  # most of a run is waiting, so there may be more of them than processors
-QUICK_HONEST = 4
+# For every day: one saboteur of each kind, on a suite that notices it soon, and an honest run of each of those suites.
+EVERY_DAY = {
+    "bill_is_too_low": "auto_hibernation",
+    "destroyed_machine_lives": "target_is_fit",
+    "hash_tool_is_missing": "many_files",
+    "pack_is_missing": "large_snapshot",
+    "restore_drops_a_file": "many_files",
+    "timings_are_flattered": "automatic_failover",
+}
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -72,12 +80,12 @@ def _chosen(known: dict[str, tuple[Saboteur, Path]], only: Sequence[str]) -> lis
 
 def _trials(chosen: Sequence[tuple[Saboteur, Path]], options: argparse.Namespace) -> list[Trial]:
     """Every saboteur on every suite that it can touch, and honest runs of those suites, well mixed."""
-    repeat, honest = (1, QUICK_HONEST) if options.quick else (options.repeat, options.honest)
+    repeat, honest = (1, len(set(EVERY_DAY.values()))) if options.quick else (options.repeat, options.honest)
     trials = []
     touched: dict[str, None] = {}
     for one, file in chosen:
         suites = [suite for suite in one.suites if not options.suite or suite in options.suite]
-        for suite in suites[:1] if options.quick else suites:
+        for suite in suites if not options.quick else [suite for suite in suites if EVERY_DAY.get(one.name) == suite]:
             touched[suite] = None
             trials += [Trial(suite, one, file, number) for number in range(1, repeat + 1)]
     if not touched:
@@ -145,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", action="append", default=[], metavar="NAME", help="on this suite; may be repeated")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="runs of each pair that must agree")
     parser.add_argument("--honest", type=int, default=100, metavar="N", help="runs without a saboteur")
-    parser.add_argument("--quick", action="store_true", help="each saboteur once, on its first suite; few honest runs")
+    parser.add_argument("--quick", action="store_true", help="one saboteur of each kind, once; few honest runs")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="runs at a time")
     return parser
 
