@@ -176,7 +176,9 @@ def test_three_of_three_or_it_was_not_detected(flat: Path, tmp_path: Path) -> No
     sure = load(flat)
     unsure = dataclasses.replace(sure, name="unsure", breaks="<script>")
     honest = [Outcome(Trial("wake_hibernation"), "passed", 1.0), Outcome(Trial("many_files"), "false alarm", 1.0, "x")]
-    all_runs = outcomes(sure, *["detected"] * 3) + outcomes(unsure, "detected", "missed", "detected") + honest
+    all_runs = (
+        outcomes(sure, "detected", "detected", "detected") + outcomes(unsure, "detected", "missed", "detected") + honest
+    )
     finding = table.found([sure, unsure], all_runs, 9.0)
     assert (finding["saboteurs"], finding["detected"]) == (2, 1)
     assert (finding["honest_runs"], finding["false_alarms"]) == (2, 1)
