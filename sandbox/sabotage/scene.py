@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import signal
@@ -107,8 +108,9 @@ class Scene:
         def decorate(change: Rewrite) -> Rewrite:
             def handle(message: dict[str, Any]) -> dict[str, Any] | None:
                 request, answer = Request(**message["request"]), Answer(**message["answer"])
+                before = copy.deepcopy(answer)
                 changed = change(request, answer) or answer
-                return None if changed == Answer(**message["answer"]) else _said(changed)
+                return None if changed == before else _said(changed)
 
             self._add_fault(part, "rewrite", match, handle)
             return change
