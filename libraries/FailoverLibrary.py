@@ -64,6 +64,7 @@ class FailoverLibrary:
             The failover, for [Follow Failover].
         """
         failover = failing_over.expect(machine)
+        failing_over.remember_earlier(failover)
         failover.begin()
         return failover
 

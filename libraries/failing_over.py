@@ -24,6 +24,7 @@ from rekindle.failover import (
     check_only_one_came,
     check_phases,
     find,
+    of_machine,
 )
 from rekindle.failover import follow as follow_phases
 from rekindle.manifest import Manifest, compare, take_manifest
@@ -83,6 +84,11 @@ def expect(machine: RentedMachine, kind: Kind = "failover", max_price: float | N
     return failover
 
 
+def remember_earlier(failover: Failover) -> None:
+    """Notes the failovers that there were before: by that a new one is known, whatever time the product tells."""
+    failover.earlier = of_machine(failover.old.id, target.current().dumont)
+
+
 def way_to_kill(way: Way | None) -> Way:
     """How a machine is taken away from outside the product, when nothing else is said: as far as the target allows.
 
@@ -99,6 +105,7 @@ def way_to_kill(way: Way | None) -> Way:
 def kill(failover: Failover, way: Way) -> None:
     """Takes the machine away; from here on the time counts."""
     opened = target.current()
+    remember_earlier(failover)
     failover.old.was_interrupted()
     failover.begin()
     if way == "preempt":

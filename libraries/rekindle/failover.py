@@ -13,7 +13,7 @@ from typing import Literal
 from rekindle.cycle_chart import Bar, chart
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
-from rekindle.failover_views import Progression
+from rekindle.failover_views import PhaseView, Progression
 from rekindle.labels import LABEL_MARK
 from rekindle.market import MarketClient
 from rekindle.rented import RentedMachine
@@ -34,8 +34,11 @@ Kind = Literal["failover", "migration"]
 # What we measure begins before the product's own clock and ends after it: a request and a look. On a machine that is
 # busy both take longer.
 TOLERANCE, TOLERANCE_SHARE = 1.0, 0.1
-# An automatic failover counts from the machine's last heartbeat, which was some time before its end.
-HEARTBEAT = 1.0
+# An automatic failover counts from the machine's last heartbeat, which was some time before its end: usually less than
+# the first, and as long as the second when the machine was too busy to beat.
+HEARTBEAT, LATE_HEARTBEAT = 1.0, 10.0
+# By so many seconds may the product's clock and ours differ.
+CLOCKS = 60.0
 # By how much more than the product claims may be lost, because it counts from a heartbeat and we from the very end.
 RPO_TOLERANCE = 2.0
 
@@ -92,6 +95,7 @@ class Failover:
         old: the machine that is lost.
         was: who it was.
         expected: the machine that will come, in the books already.
+        earlier: the failovers of the old machine that the product knew before this one.
         begun_at, begun_epoch: when it was ordered, or its machine taken away.
         standby: that of the old machine, when it has one.
         ticks: what is written until the machine's end, to measure the loss.
@@ -108,6 +112,7 @@ class Failover:
     was: Identity
     expected: Expected
     kind: Kind = "failover"
+    earlier: frozenset[str] = frozenset()
     begun_at: float = 0.0
     begun_epoch: float = 0.0
     standby: Standby | None = None
@@ -275,11 +280,9 @@ def find(failover: Failover, dumont: DumontClient, timeout: float) -> str:
     Raises:
         Timeout: none begins.
     """
-    earlier = failover.begun_epoch - 10  # an automatic one counts from the last heartbeat
 
     def look() -> str | None:
-        rows = [row for row in dumont.failovers() if row.old_id == failover.old.id]
-        return next((row.id for row in rows if not row.phases or row.phases[0].entered_at >= earlier), None)
+        return next(iter(sorted(of_machine(failover.old.id, dumont) - failover.earlier)), None)
 
     found = wait_until(
         f"Dumont Cloud to notice that {failover.old} is lost, and to fail over", look, bool, timeout=timeout,
@@ -287,6 +290,11 @@ def find(failover: Failover, dumont: DumontClient, timeout: float) -> str:
     ).value  # fmt: skip
     assert found is not None  # noqa: S101 - it was waited for
     return found
+
+
+def of_machine(instance_id: int, dumont: DumontClient) -> frozenset[str]:
+    """The ids of all failovers of a machine that the product tells."""
+    return frozenset(row.id for row in dumont.failovers() if row.old_id == instance_id)
 
 
 def _state(dumont: DumontClient, instance_id: int) -> str:
@@ -330,14 +338,23 @@ def check_phases(failover: Failover) -> int:
             f"be {claim.total_seconds:.3f} s."
         )
     tolerance = max(TOLERANCE, TOLERANCE_SHARE * wall)
-    more = tolerance + (HEARTBEAT if claim.automatic else 0.0)
-    if not min(wall, failover.not_later) - tolerance <= by_phase <= wall + more:
+    more = _counted_before(failover)
+    if not min(wall, failover.not_later) - tolerance <= by_phase <= wall + tolerance + more:
         raise Mismatch(
             f"The phases of {failover.kind} {failover.number} take {by_phase:.2f} s together, but by our clock it took "
             f"{wall:.2f} s. More than {tolerance:.2f} s of difference cannot be explained by asking and looking."
         )
-    check_pace(failover, tolerance)
+    check_pace(failover, tolerance + more)
+    check_clock(failover)
     return len(claim.phases)
+
+
+def _counted_before(failover: Failover) -> float:
+    """For how many seconds at most the product counts what was before our clock began."""
+    claim = failover.claim
+    if claim is None or not claim.automatic:
+        return 0.0
+    return min(max(HEARTBEAT, failover.begun_epoch - claim.phases[0].entered_at), LATE_HEARTBEAT)
 
 
 def check_pace(failover: Failover, tolerance: float) -> None:
@@ -347,7 +364,6 @@ def check_pace(failover: Failover, tolerance: float) -> None:
         Mismatch: the seconds of single phases are not what we saw, although their sum may be.
     """
     assert failover.claim is not None  # noqa: S101 - the caller has looked
-    tolerance += HEARTBEAT if failover.claim.automatic else 0.0
     began = 0.0
     for one in failover.seen:
         if not one.after - tolerance <= began <= one.before + tolerance:
@@ -357,6 +373,27 @@ def check_pace(failover: Failover, tolerance: float) -> None:
                 f"{one.before:.2f} s."
             )
         began += failover.claim.phase_seconds.get(one.phase, 0.0)
+
+
+def check_clock(failover: Failover) -> None:
+    """Each phase came when the product says that it came: what was before we asked for it is not what we asked for.
+
+    Raises:
+        Mismatch: it tells another time than our clock, by more than clocks differ.
+    """
+    assert failover.claim is not None  # noqa: S101 - the caller has looked
+    for seen, one in zip(failover.seen, failover.claim.phases, strict=False):
+        told = one.entered_at - failover.begun_epoch
+        if not seen.after - CLOCKS <= told <= seen.before + CLOCKS:
+            raise Mismatch(
+                f"Dumont Cloud says that phase {one.phase} of {failover.kind} {failover.number} came at {_day(one)}, "
+                f"{told:.0f} s from the beginning, but by our clock it came between {seen.after:.1f} and "
+                f"{seen.before:.1f} s. Does its clock go wrong?"
+            )
+
+
+def _day(phase: PhaseView) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(phase.entered_at))
 
 
 def check_another_machine(failover: Failover, new: RentedMachine) -> None:

@@ -18,6 +18,7 @@ from rekindle.failover import (
     check_loss,
     check_only_one_came,
     check_phases,
+    find,
     follow,
 )
 from rekindle.failover_views import Progression, progression
@@ -50,10 +51,19 @@ def event(done: int = len(PHASES), **fields: Any) -> dict[str, Any]:
     timings = {name: 1000 * ALL_SECONDS[name] for name in names if name in ALL_SECONDS and (over or name != names[-1])}
     return {
         "failover_id": "abc", "gpu_instance_id": OLD, "phase": names[-1], "success": over,
-        "phases": [{"phase": name, "entered_at": EPOCH, "seconds": 0.0, "detail": None} for name in names],
+        "phases": entered(names),
         "phase_timings_ms": timings, "total_time_ms": sum(timings.values()) if over else None,
         "new_instance_id": NEW, "race": {"losers": [9]}, "rpo_seconds": 0.5, **fields,
     }  # fmt: skip
+
+
+def entered(names: Sequence[str] = PHASES, late: float = 0.0) -> list[dict[str, Any]]:
+    """When the phases came by a clock that is so many seconds late."""
+    rows, at = [], EPOCH - late
+    for name in names:
+        rows.append({"phase": name, "entered_at": at, "seconds": 0.0, "detail": None})
+        at += ALL_SECONDS.get(name, 0.0)
+    return rows
 
 
 class Product:
@@ -128,6 +138,32 @@ def test_single_phases_that_were_not_so_although_the_sum_is_right() -> None:
     swapped |= {"detecting": 4000, "restoring": 0}
     with pytest.raises(Mismatch, match=r"phase gpu_lost of failover abc began 4\.00 s after the beginning, but we saw"):
         check_phases(claiming(followed(Product()), phase_timings_ms=swapped))
+
+
+@pytest.mark.parametrize("late", [3600, -3600])
+def test_a_clock_that_is_off(late: float) -> None:
+    assert check_phases(claiming(followed(Product()), phases=entered(late=late / 100))) == 7
+    with pytest.raises(Mismatch, match=rf"phase detecting of failover abc came at 2023-11-1\d .*, {-late} s from the"):
+        check_phases(claiming(followed(Product()), phases=entered(late=late)))
+
+
+def test_an_automatic_one_counts_from_a_heartbeat_that_was_late() -> None:
+    early = {"automatic": True, "phase_timings_ms": {name: 1000 * sec for name, sec in ALL_SECONDS.items()}}
+    early["phase_timings_ms"]["detecting"] += 5000
+    early["total_time_ms"] = 13000
+    check_phases(claiming(followed(Product()), **early, phases=entered(late=5)))
+    with pytest.raises(Mismatch, match=r"take 13\.00 s together, but by our clock it took 8"):
+        check_phases(claiming(followed(Product()), **early))
+
+
+def test_a_new_one_is_known_by_those_that_there_were() -> None:
+    class Dumont:
+        def failovers(self) -> list[Progression]:
+            ids = [("old", OLD), ("other", NEW), ("new", OLD)]
+            return [progression(event(failover_id=name, gpu_instance_id=of)) for name, of in ids]
+
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), earlier=frozenset({"old"}))
+    assert find(failover, Dumont(), 1) == "new"  # type: ignore[arg-type] # all that is asked of it
 
 
 def test_phases_that_are_not_told() -> None:
