@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,8 +44,15 @@ def build(state: StateDir) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         services.start()
+        describing = asyncio.create_task(describe())
         yield
+        describing.cancel()
         await services.stop()
+
+    async def describe() -> None:
+        """It takes half a second, for which whoever asks first for what the API can do would hold everybody up."""
+        await services.settled.wait()
+        await asyncio.to_thread(app.openapi)
 
     app = FastAPI(
         title="Dumont Cloud", version=VERSION, openapi_url="/api/v1/openapi.json", lifespan=lifespan,

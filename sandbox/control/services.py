@@ -176,6 +176,7 @@ class Services:
             self.failovers,
             self.migrations,
         )
+        self.settled = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -206,6 +207,7 @@ class Services:
                 except ApiError as error:
                     _log.warning("at start: %s", error.message)
                     await asyncio.sleep(0.1)
+        self.settled.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.agents.keep(self.warm_pool.machine_ids))
             group.create_task(self.warm_pool.keep())
