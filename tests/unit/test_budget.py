@@ -103,8 +103,8 @@ def test_what_may_come_beside_a_machine_is_reserved_as_well() -> None:
         Budget(0.50).reserve("a machine to replace 7", 0.60, 30, beside=race)
     assert str(refused.value) == (
         "Renting a machine to replace 7 for up to 30 min reserves $0.72 ($0.42 of it for 14 more in a race, for up to "
-        "3 min), but only $0.50 of the budget of $0.50 is left. Raise BUDGET_USD, lower MAX_PRICE, or allow the machine "
-        "fewer minutes."
+        "3 min), but only $0.50 of the budget of $0.50 is left. Raise BUDGET_USD, lower MAX_PRICE, or allow the "
+        "machine fewer minutes."
     )
     assert Budget(0.72).reserve("a machine to replace 7", 0.60, 30, beside=race).usd == pytest.approx(0.72)
 

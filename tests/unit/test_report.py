@@ -113,10 +113,10 @@ def test_the_cost_of_a_test_is_that_of_all_its_machines() -> None:
     assert report.cost == {}
     report.machine_rented(1, "RTX A4000", 0.36, report.now() - 7)
     report.machine_gone(1, "RTX A4000", Cost(0.36, Life(9, 10)), 0.00095)
-    report.machine_gone(2, "RTX 4090", Cost(0.72, Life(19, 20)), 0.0039)
+    report.machine_gone(2, "RTX 4090", Cost(0.72, Life(19, 20)), 0.0049, {"gpu": 0.0039, "upload": 0.001})
     cost = report.cost
     machines = cost.pop("machines")
-    assert cost == {"gpu_hourly_usd": 1.08, "estimated_total_usd": 0.005, "market_bill_usd": 0.00485}
+    assert cost == {"gpu_hourly_usd": 1.08, "estimated_total_usd": 0.005, "market_bill_usd": 0.00585}
     assert isinstance(machines, list)
     assert machines[1] == {
         "instance_id": "2",
@@ -124,9 +124,19 @@ def test_the_cost_of_a_test_is_that_of_all_its_machines() -> None:
         "gpu_hourly_usd": 0.72,
         "seconds": 20,
         "estimated_usd": 0.004,
-        "market_bill_usd": 0.0039,
+        "market_bill_usd": 0.0049,
+        "measured_least_usd": 0.0038,
+        "billed": {"gpu": 0.0039, "upload": 0.001},
+        "difference_usd": 0.0,
+        "billing_unit_usd": 0.0002,
+        "bill_agrees": True,
         "gone": True,
     }
+    report.standby_gone("dumont-x-1", Cost(0.036, Life(9, 10)))
+    assert report.cost["standby_usd"] == 0.0001
+    assert report.cost["standbys"] == [
+        {"name": "dumont-x-1", "hourly_usd": 0.036, "seconds": 10, "estimated_usd": 0.0001}
+    ]
     assert "machines:                    2" in "\n".join(report.summary(error=None))
     assert "<td" in machines_table(report.machines.values(), report.now())
 
