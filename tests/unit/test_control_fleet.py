@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_time_that_nobody_saw_is_not_idle() -> None:
     beats(unseen, 0, 0)
     assert not unseen.beat(0, 1000 + 60, INTERVAL)
     assert unseen.idle_since == 1060
+
+
+def test_a_clock_that_is_put_back_neither_ends_nor_prolongs_idleness() -> None:
+    sleepy = machine()
+    beats(sleepy, *[0] * 8, begin=10_000)
+    assert beats(sleepy, *[0] * 11, begin=5_000) == [False] * 10 + [True]
+    assert sleepy.idle_since == 5_000
+
+
+def test_a_heartbeat_of_times_to_come_is_not_lately(tmp_path: Path) -> None:
+    fleet = Fleet(Records(tmp_path / "records.db"))
+    fleet.add(machine()).last_heartbeat = time.time() + 3600
+    assert len(fleet.silent(INTERVAL)) == 1
 
 
 def test_switched_off_means_never() -> None:

@@ -71,6 +71,20 @@ def test_trouble_that_stays_is_an_error_with_the_markets_words() -> None:
     assert raised.value.status == 503
 
 
+@pytest.mark.parametrize("work", ["account", "rent"])
+@pytest.mark.parametrize(("asked", "told"), [({"Retry-After": "0"}, 0), ({}, None), ({"Retry-After": "?"}, None)])
+def test_a_rate_limit_that_stays_is_told_as_one(work: str, asked: dict[str, str], told: float | None) -> None:
+    def handle(request: httpx2.Request) -> Answer:
+        if request.method == "GET" and work == "rent":
+            return httpx2.Response(200, json={"instances": []})
+        return httpx2.Response(429, headers=asked)
+
+    market = Market(handle)
+    with pytest.raises(MarketError, match="failed 4 times") as raised:
+        market.use(lambda client: client.rent(1, RENT) if work == "rent" else client.account())
+    assert (raised.value.status, raised.value.retry_after) == (429, told)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

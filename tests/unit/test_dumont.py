@@ -18,7 +18,7 @@ from rekindle.dumont import (
     Offer,
     WorkProgress,
 )
-from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, Unknown
+from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, Unknown, Weather
 from rekindle.http import NotReachable, RateLimited, Refused
 
 URL = "http://127.0.0.1:8766"
@@ -273,6 +273,18 @@ def test_a_create_whose_end_is_unknown_is_ambiguous_and_not_repeated(trouble: An
     with pytest.raises(AmbiguousCreate, match=r"^It is not known whether a machine was rented \(label rekindle-1\): "):
         product.client().create_instance(1, "rekindle-1", 50)
     assert len(product.asked("POST /api/v1/instances")) == 1
+
+
+@pytest.mark.parametrize(("status", "is_away"), [(503, True), (500, False), (504, False)])
+def test_an_ambiguous_create_tells_whether_the_market_was_away(status: int, is_away: bool) -> None:
+    with pytest.raises(AmbiguousCreate) as error:
+        Product({"POST /api/v1/instances": (status, {"error": "x"})}).client().create_instance(1, "rekindle-1", 50)
+    assert error.value.market_is_away == is_away
+
+
+def test_a_market_that_is_away_at_the_search_is_weather() -> None:
+    with pytest.raises(Weather, match=r"WEATHER: The market cannot be searched: Dumont API refused .* with 503 after"):
+        Product({"GET /api/v1/instances/offers": (503, {"error": "gone fishing"})}).client().offers()
 
 
 def test_the_words_of_an_ambiguous_create() -> None:

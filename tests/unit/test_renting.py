@@ -289,6 +289,16 @@ def test_a_lost_create_that_came_to_nothing_is_told_and_not_repeated(house: Hous
     house.nothing_is_left()
 
 
+def test_a_create_that_came_to_nothing_because_the_market_was_away_is_weather(house: House) -> None:
+    def create(*_: object) -> int:
+        raise AmbiguousCreate("503.", market_is_away=True)
+
+    house.cloud.dumont.on_create = create
+    assert house.failure(Weather).startswith(f"WEATHER: 503. In 30 s no machine labelled {LABEL} appeared in the ")
+    assert house.states() == [State.NEVER_CREATED]
+    house.nothing_is_left()
+
+
 def test_a_create_that_was_obeyed_twice_leaves_nothing(house: House) -> None:
     house.cloud.dumont.on_create = lost(house, after=1, machines=2)
     told = house.failure(Mismatch)
