@@ -26,10 +26,10 @@ Machine Fails Over Again And Again
         ...    ${machine}
         ...    after_failed_cycle=${AFTER_FAILED_CYCLE}
     END
-    GROUP    [3/4] Clean up
+    GROUP    [3/4] Verify
+        All Failovers Should Have Succeeded
+    END
+    GROUP    [4/4] Clean up
         Destroy Machine    ${machine}    timeout=${GONE_TIMEOUT}
         Delete Left Snapshots
-    END
-    GROUP    [4/4] Verify
-        All Failovers Should Have Succeeded
     END
