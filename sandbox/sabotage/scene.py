@@ -211,7 +211,7 @@ class Scene:
         return str(self._ask("control", "POST", "/api/v1/auth/login", body, "")["token"])
 
     def _ask(self, part: Part, method: str, path: str, body: Any, key: str) -> Any:
-        headers = {"Authorization": f"Bearer {key}", "X-Sandbox-Admin": self._secrets.admin_token}
+        headers = {"X-Sandbox-Admin": self._secrets.admin_token} | ({"Authorization": f"Bearer {key}"} if key else {})
         answer = self._client.request(method, self._urls[part] + path, json=body, headers=headers)
         answer.raise_for_status()
         return answer.json() if answer.content else None

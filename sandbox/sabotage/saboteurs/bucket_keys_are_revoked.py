@@ -6,7 +6,10 @@ from sandbox.sabotage.scene import Answer, Request, Scene
 
 SEEN = "credentials expired while blocks were still being listed: https://github.com/archiecobbs/s3backer/issues/146"
 RULE = "A check that could not be made is red: what the bucket holds is not known."
-NOTICED = r"UNKNOWN: The object store at \S+ (refused|no longer takes) our keys for bucket \S+ \(AccessDenied\)"
+NOTICED = (
+    r"UNKNOWN: (Cycle \d of \d failed in audit: )?The object store at \S+ (refused|no longer takes) our keys "
+    r"for bucket \S+ \(AccessDenied\)"
+)
 SUITES = ("auto_hibernation", "wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
 
 

@@ -4,7 +4,10 @@ from sandbox.sabotage.scene import Answer, Request, Scene
 
 SEEN = "a restore finished successfully, and the volume was empty: https://github.com/velero-io/velero/issues/7189"
 RULE = "A restore goes to a machine whose workspace looks restored already, and holds wrong bytes."
-NOTICED = r"differs from the manifest: [\d ]+ changed, [\d ]+ missing of .*\(sha256 \S+ expected, \S+ seen; mode "
+NOTICED = (
+    r"differs from the manifest: [\d ]+ changed(, [\d ]+ missing)? of "
+    r".*\(sha256 \S+ expected, \S+ seen; mode \d{4} expected"
+)
 SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
 
 
