@@ -77,14 +77,29 @@ class HibernationLibrary:
     def wait_until_hibernation_begins(self, machine: RentedMachine, timeout: timedelta) -> None:
         """Waits until the product has noticed that the machine is idle, and begins to hibernate it.
 
+        It is not believed: nvidia-smi on the machine is asked all the while, as long as it answers.
+
         Args:
             machine: which one.
             timeout: how long it may take.
 
         Raises:
-            AssertionError: it does not notice; says what it knew last.
+            AssertionError: it does not notice; says what it knew last. Or the machine is not idle.
         """
-        waited = hibernating.wait_until_begun(target.current().dumont, machine.id, timeout.total_seconds())
+        asked = 0
+
+        def utilisation() -> float:
+            nonlocal asked
+            percent = hibernating.gpu_utilisation(machine.machine)
+            asked += 1
+            return percent
+
+        dumont, seconds = target.current().dumont, timeout.total_seconds()
+        waited = hibernating.wait_until_begun(dumont, machine.id, utilisation, seconds)
+        if asked:
+            report.current().add_check("GPU is idle when the product says so", "nvidia-smi on the machine", looks=asked)
+        else:
+            report.current().not_witnessed.append("idle GPU: the machine was gone before it could be asked")
         tell(f"Noticed: Dumont Cloud began to hibernate the machine after {waited.seconds:.1f} s")
         report.current().claims["idle_since"] = waited.value.get("idle_since")
 

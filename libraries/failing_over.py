@@ -20,6 +20,7 @@ from rekindle.failover import (
     Identity,
     Kind,
     check_another_machine,
+    check_arrival,
     check_bill,
     check_loss,
     check_only_one_came,
@@ -130,18 +131,18 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
         number = failover.id
         ask = opened.dumont.failover if failover.kind == "failover" else opened.dumont.migration
         follow_phases(failover, lambda: ask(number), tell, came, timeout)
-        claim = failover.claim
-        if claim is None or claim.new_id is None:
-            raise Unknown(f"Failover {failover.number} is complete, but Dumont Cloud does not tell on which machine.")
+        new_id = check_arrival(failover, opened.renter.everything())
     except RekindleError as error:
         raise opened.renter.did_not_arrive(failover.expected, _or_weather(failover, error)) from None
     finally:
         if failover.ticks:
             failover.ticks.stop()
-    new = opened.renter.arrived(failover.expected, claim.new_id, READY_TIMEOUT)
+    new = opened.renter.arrived(failover.expected, new_id, READY_TIMEOUT)
     opened.machines[new.id] = failover.new = new
     # What was kept beside the old machine is the new one's now.
     new.beside, failover.old.beside = failover.old.beside, []
+    claim = failover.claim
+    assert claim  # noqa: S101 - it has arrived
     lost = Cost(failover.expected.hourly_usd, Life(0.0, time.monotonic() - failover.expected.asked_at))
     opened.books.race_lost(claim.losers, lost)
     opened.budget.book(len(claim.losers) * lost.usd)

@@ -6,7 +6,7 @@ What the product says of it is a claim. Our clock measures it, and the market, t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -394,6 +394,31 @@ def check_clock(failover: Failover) -> None:
 
 def _day(phase: PhaseView) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(phase.entered_at))
+
+
+def check_arrival(failover: Failover, listed: Container[int]) -> int:
+    """The machine that the product names has come with the failover. Returns its id.
+
+    Args:
+        failover: that is complete.
+        listed: ids of all machines that anybody lists.
+
+    Raises:
+        Unknown: it names none.
+        Mismatch: it was there before, or nobody knows it.
+    """
+    new_id = failover.claim.new_id if failover.claim else None
+    if new_id is None:
+        raise Unknown(
+            f"{failover.kind.capitalize()} {failover.number} is complete, but Dumont Cloud does not tell on which "
+            "machine."
+        )
+    told = f"Dumont Cloud says that machine {new_id} took over from {failover.old}"
+    if new_id in failover.expected.before:
+        raise Mismatch(f"{told}, but it was there before the {failover.kind} began.")
+    if new_id not in listed:
+        raise Mismatch(f"{told}, but the market has no such machine.")
+    return new_id
 
 
 def check_another_machine(failover: Failover, new: RentedMachine) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
-from rekindle.errors import Mismatch, Unknown
+from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.ssh import Machine
 from rekindle.waiting import Clock, Waited, hold_for, wait_until
 
@@ -50,22 +52,48 @@ def stay_idle(machine: Machine, what: str, seconds: float) -> Waited[float]:
 
 
 def wait_until_begun(
-    detector: Detector, instance_id: int, timeout: float, clock: Clock | None = None
+    detector: Detector,
+    instance_id: int,
+    utilisation: Callable[[], float],
+    timeout: float,
+    clock: Clock | None = None,
 ) -> Waited[dict[str, Any]]:
     """Waits until the product has noticed that a machine is idle, and has begun to hibernate it.
 
+    Args:
+        detector: the product.
+        instance_id: which machine.
+        utilisation: what the machine itself says, in percent; it may be gone already when the product is fast.
+        timeout: seconds.
+        clock: time and pause.
+
     Raises:
         Timeout: it has not, or its hibernation failed; says what it knew last.
+        Mismatch: the machine was not idle.
     """
-    return wait_until(
+    percent = 0.0
+
+    def look() -> dict[str, Any]:
+        nonlocal percent
+        with suppress(RekindleError):
+            percent = utilisation()
+        return detector.hibernation(instance_id)
+
+    waited = wait_until(
         f"Dumont Cloud to notice that machine {instance_id} is idle and hibernate it",
-        lambda: detector.hibernation(instance_id),
+        look,
         lambda seen: seen.get("status") in BEGUN,
         timeout=timeout,
         hopeless=_failed,
         describe=_described,
         clock=clock,
     )
+    if percent >= IDLE_BELOW:
+        raise Mismatch(
+            f"Dumont Cloud hibernates machine {instance_id} because it is idle, but nvidia-smi on it says "
+            f"{percent:g} %."
+        )
+    return waited
 
 
 def wait_until_hibernated(

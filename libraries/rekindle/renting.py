@@ -19,6 +19,7 @@ from rekindle.budget import Beside, Budget, Reservation, hourly_at_most
 from rekindle.destruction import Destroyer, Listing, Market
 from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.gpus import gpu_told_by, is_model
 from rekindle.http import RateLimited, Refused
 from rekindle.labels import Label
 from rekindle.ledger import Ledger
@@ -531,7 +532,12 @@ class Renter:
         `alone`: no other machine may have its label.
         """
         try:
-            trouble = self._boot(rented, timeout) or self._disagreement(rented) or (alone and self._twins(rented))
+            trouble = (
+                self._boot(rented, timeout)
+                or self._disagreement(rented)
+                or _another_gpu(rented)
+                or (alone and self._twins(rented))
+            )
         except RekindleError:
             self._destroyer.destroy_and_prove(rented)
             raise
@@ -635,6 +641,14 @@ def _race(offers: int, price: float, disk_gb: float) -> Beside | None:
     losers = min(RACE, offers) - 1
     usd = losers * hourly_at_most(price, disk_gb) * RACE_MINUTES / 60
     return Beside(f"{losers} more in a race, for up to {RACE_MINUTES:g} min", usd) if losers else None
+
+
+def _another_gpu(rented: RentedMachine) -> str | None:
+    """Asks the machine itself which GPU it has."""
+    told = gpu_told_by(rented.machine)
+    if is_model(told, rented.gpu_name):
+        return None
+    return f"{rented} was rented as {rented.gpu_name}, but nvidia-smi on it says {told!r}."
 
 
 def _minutes(label: str) -> float:

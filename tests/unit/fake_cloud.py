@@ -10,7 +10,7 @@ from typing import Any
 from rekindle.dumont import InstanceView, Offer
 from rekindle.http import Refused
 from rekindle.market import Charge, MarketInstance, Volume
-from rekindle.ssh import Machine, SshRefused
+from rekindle.ssh import Completed, Machine, SshRefused
 from rekindle.waiting import Clock
 
 FIRST_ID = 29070001
@@ -55,6 +55,7 @@ class FakeCloud:
     now: float = 1000.0
     boots_into: str | None = "running"
     answers: bool = True
+    gpu: str = "NVIDIA RTX A4000\n"  # as each machine tells it
     calls: list[str] = field(default_factory=list)
     # Called with the time at each pause: what happens meanwhile.
     meanwhile: Callable[[float], None] = lambda _: None
@@ -195,6 +196,10 @@ class FakeMachine(Machine):
 
     def answers(self) -> bool:
         return any(contract.answers and 41000 + contract.id % 1000 == self.port for contract in self._cloud.living())
+
+    def run(self, *_: object, **__: object) -> Completed:
+        """nvidia-smi; nothing else is asked of it."""
+        return Completed(self._cloud.gpu.encode(), b"", 0 if self._cloud.gpu else 6)
 
     def pin(self) -> str:
         if not self.answers():

@@ -14,6 +14,7 @@ from rekindle.failover import (
     PHASES,
     Failover,
     Identity,
+    check_arrival,
     check_bill,
     check_loss,
     check_only_one_came,
@@ -148,9 +149,9 @@ def test_a_clock_that_is_off(late: float) -> None:
 
 
 def test_an_automatic_one_counts_from_a_heartbeat_that_was_late() -> None:
-    early = {"automatic": True, "phase_timings_ms": {name: 1000 * sec for name, sec in ALL_SECONDS.items()}}
-    early["phase_timings_ms"]["detecting"] += 5000
-    early["total_time_ms"] = 13000
+    timings = {name: 1000 * seconds for name, seconds in ALL_SECONDS.items()}
+    timings["detecting"] += 5000
+    early: dict[str, Any] = {"automatic": True, "phase_timings_ms": timings, "total_time_ms": 13000}
     check_phases(claiming(followed(Product()), **early, phases=entered(late=5)))
     with pytest.raises(Mismatch, match=r"take 13\.00 s together, but by our clock it took 8"):
         check_phases(claiming(followed(Product()), **early))
@@ -186,6 +187,19 @@ def test_one_that_does_not_end() -> None:
     product = Product()
     with pytest.raises(Timeout, match="Last seen: gpu_lost after detecting"):
         follow(failover, lambda: progression(event(2)), lambda _: None, lambda _: None, 5, product.clock())
+
+
+def test_the_machine_that_took_over_has_come_with_the_failover() -> None:
+    failover = followed(Product())
+    assert check_arrival(failover, {OLD, NEW}) == NEW
+    with pytest.raises(
+        Mismatch, match=r"says that machine 8 took over from machine 7 .*the market has no such machine"
+    ):
+        check_arrival(failover, {OLD})
+    with pytest.raises(Mismatch, match=r"machine 7 took over from machine 7 .*, but it was there before the failover"):
+        check_arrival(claiming(failover, new_instance_id=OLD), {OLD})
+    with pytest.raises(Unknown, match="does not tell on which machine"):
+        check_arrival(claiming(failover, new_instance_id=None), {OLD})
 
 
 def test_what_machines_have_in_common() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rekindle.errors import Mismatch
 from rekindle.hibernating import wait_until_begun, wait_until_hibernated
+from rekindle.ssh import SshRefused
 from rekindle.waiting import Clock, Timeout
 
 
@@ -37,13 +38,27 @@ class FakeTime:
 
 def test_an_idle_machine_was_noticed() -> None:
     detector = Detector({}, {"status": "running"}, {"status": "idle"}, {"status": "hibernating"})
-    assert wait_until_begun(detector, 7, 60, FakeTime().clock()).looks == 4
+    assert wait_until_begun(detector, 7, lambda: 0.0, 60, FakeTime().clock()).looks == 4
 
 
 def test_a_machine_of_which_the_product_never_hears_is_told() -> None:
     said = r"Waited for Dumont Cloud to notice that machine 7 is idle and hibernate it: not so after 2\.0 s"
     with pytest.raises(Timeout, match=said):
-        wait_until_begun(Detector(), 7, 2, FakeTime().clock())
+        wait_until_begun(Detector(), 7, lambda: 0.0, 2, FakeTime().clock())
+
+
+def test_a_machine_that_works_is_not_idle_whatever_the_product_says() -> None:
+    working = iter([0.0, 97.0])
+    detector = Detector({"status": "idle"}, {"status": "hibernating"})
+    with pytest.raises(Mismatch, match=r"machine 7 because it is idle, but nvidia-smi on it says 97 %\."):
+        wait_until_begun(detector, 7, lambda: next(working), 60, FakeTime().clock())
+
+
+def test_a_machine_that_is_gone_already_cannot_be_asked() -> None:
+    def gone() -> float:
+        raise SshRefused("gone")
+
+    assert wait_until_begun(Detector({"status": "hibernated"}), 7, gone, 60, FakeTime().clock()).looks == 1
 
 
 def test_hibernation_ends_with_the_id_of_the_snapshot() -> None:

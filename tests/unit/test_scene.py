@@ -9,11 +9,6 @@ import pytest
 
 from sandbox.sabotage.scene import CUT, Answer, Request, Rewrite, Scene
 
-MESSAGE = {
-    "request": {"method": "GET", "path": "/a"},
-    "answer": {"body": {"rows": [{"label": "x"}]}, "status": 200, "headers": {}},
-}
-
 
 def nothing(_: Request, __: Answer) -> None: ...
 
@@ -45,8 +40,6 @@ def test_what_was_changed_is_sent(
     handlers: list[Callable[[dict[str, Any]], object]] = []
     monkeypatch.setattr(Scene, "_add_fault", lambda _, _part, _kind, _match, handle: handlers.append(handle))
     object.__new__(Scene).rewrite("market", "")(change)
-    message = {
-        "request": dict(MESSAGE["request"]),
-        "answer": {**MESSAGE["answer"], "body": {"rows": [{"label": "x"}]}},
-    }
-    assert handlers[0](message) == said
+    request = {"method": "GET", "path": "/a"}
+    answer = {"body": {"rows": [{"label": "x"}]}, "status": 200, "headers": {}}
+    assert handlers[0]({"request": request, "answer": answer}) == said
