@@ -88,5 +88,5 @@ Way To The Market Breaks
 *** Keywords ***
 Make All Ways Long
     FOR    ${way}    IN    control    market    store    agents    product-market    product-store
-        Add Toxic    ${way}    latency    latency=60    jitter=30
+        Add Toxic    ${way}    latency    latency=40    jitter=20
     END
