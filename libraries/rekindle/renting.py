@@ -47,6 +47,7 @@ RACE_MINUTES = 3.0
 WARM_DEARER = 1.5
 # With this strategy the workspace lies on a volume, which is paid for beside the machine.
 VOLUME_STRATEGY = "regional_volume"
+UNKNOWN_GPU = "unknown GPU"
 # From these no machine becomes ready any more.
 TERMINAL = frozenset({"exited", "error", "offline", "stopped", "paused"})
 
@@ -534,7 +535,7 @@ class Renter:
         try:
             trouble = (
                 self._boot(rented, timeout)
-                or self._disagreement(rented)
+                or self._disagreement(rented, ours=alone)
                 or _another_gpu(rented)
                 or (alone and self._twins(rented))
             )
@@ -618,15 +619,23 @@ class Renter:
             return _Boot(view, refusal=str(refusal))
         return _Boot(view, ready=True)
 
-    def _disagreement(self, rented: RentedMachine) -> str | None:
-        """Asks the market whether it rented to us what the product says, at which price and under which label."""
+    def _disagreement(self, rented: RentedMachine, *, ours: bool) -> str | None:
+        """Asks the market whether it rented to us what the product says, at which price and under which label.
+
+        `ours`: we gave it the label ourselves; otherwise the product may have chosen another one.
+        """
         row = (self._market or self._dumont).instance(rented.id)
         if row is None:
             return f"Dumont Cloud says that {rented} runs, but the marketplace has no such machine."
         if (row.label or "") != rented.label:
+            if ours and self._market:
+                shown = f"the label {row.label}" if row.label else "no label"
+                return (
+                    f"{rented} was rented with that label, but the market shows {shown}: it could not be found again."
+                )
             rented.label = row.label or ""
             self._ledger.relabelled(rented.intent, rented.label)
-        rented.gpu_name = rented.gpu_name or row.gpu_name or "unknown GPU"
+        rented.gpu_name = rented.gpu_name or row.gpu_name or UNKNOWN_GPU
         agreed, rented.hourly_usd = rented.hourly_usd, row.dph_total
         if isinstance(row, MarketInstance):
             prices = {"upload": row.inet_up_cost, "download": row.inet_down_cost}
@@ -646,7 +655,7 @@ def _race(offers: int, price: float, disk_gb: float) -> Beside | None:
 def _another_gpu(rented: RentedMachine) -> str | None:
     """Asks the machine itself which GPU it has."""
     told = gpu_told_by(rented.machine)
-    if is_model(told, rented.gpu_name):
+    if rented.gpu_name == UNKNOWN_GPU or is_model(told, rented.gpu_name):
         return None
     return f"{rented} was rented as {rented.gpu_name}, but nvidia-smi on it says {told!r}."
 

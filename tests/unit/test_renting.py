@@ -140,6 +140,15 @@ def test_every_machine_has_a_label_of_its_own(house: House) -> None:
     assert [house.rent().label for _ in range(2)] == ["rekindle-r1-1-30m", "rekindle-r1-2-30m"]
 
 
+@pytest.mark.parametrize(("label", "shown"), [(None, "no label"), ("mine", "the label mine")])
+def test_a_machine_that_lost_its_label_is_not_kept(house: House, label: str | None, shown: str) -> None:
+    house.cloud.dumont.on_create = lambda *_: house.cloud.rent(label)
+    assert house.failure(Mismatch) == (
+        f"{MACHINE} was rented with that label, but the market shows {shown}: it could not be found again. {GONE}"
+    )
+    house.nothing_is_left()
+
+
 def test_the_cheapest_reliable_offer_is_taken(house: House) -> None:
     house.cloud.offers = [
         offer(1, 0.10, reliability=0.5),
