@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from rekindle.cost import TRAFFIC, Cost, Life, by_kind, of_time
+from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, Life, by_kind, of_time
 from rekindle.errors import Mismatch
 from rekindle.rented import RentedMachine
 from rekindle.report import Json, write_document
@@ -90,13 +90,26 @@ class Item:
         if any(row.end is None for row in self.bill):
             return f"{self.what}: its bill still grows, by ${growing:.4f}/h"
         if self.cost.agrees_with(self.time_usd):
-            return self._traffic_trouble()
+            return self._sum_trouble() or self._traffic_trouble()
         off = self.difference_usd
         return (
             f"{self.what}: measured ${self.cost.at_least_usd:.6f} to ${self.cost.usd:.6f}, billed "
             f"${self.time_usd:.6f}, which is ${abs(off):.6f} too {'much' if off > 0 else 'little'} (one billing second "
             f"is ${self.cost.unit_usd:.6f})"
         )
+
+    def _sum_trouble(self) -> str | None:
+        """What is billed for time is the price of the row times its own seconds, to the billing second."""
+        for row in self.bill or ():
+            if row.kind in TRAFFIC:
+                continue
+            usd, unit = row.seconds * row.rate / SECONDS_PER_HOUR, row.rate / SECONDS_PER_HOUR * BILLING_UNIT
+            if abs(row.usd - usd) > unit + SMALLEST_USD:
+                return (
+                    f"{self.what}: {row.seconds:.1f} s of {row.kind} are billed ${row.usd:.6f}, but at "
+                    f"${row.rate:.4f}/h, as the bill itself says, they cost ${usd:.6f}"
+                )
+        return None
 
     def _traffic_trouble(self) -> str | None:
         """Traffic is billed at the agreed price, and it is no less than what we moved ourselves."""

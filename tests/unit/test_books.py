@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.books import Books, RunBill
+from rekindle.books import Books, Item, RunBill
 from rekindle.budget import Reservation
 from rekindle.cost import TRAFFIC, Cost, Life
 from rekindle.errors import Mismatch
@@ -74,6 +74,15 @@ def test_a_bill_that_is_off_is_red_with_both_numbers(seconds: float, off: str) -
         "The bill of this run does not agree with what we measured. "
         f"{MACHINE}: measured $0.010000 to $0.010200, billed ${billed:.6f}, which is {off} (one billing second is "
         f"$0.000100). All in all ${billed:.6f} is billed, and at most $0.010200 was measured."
+    )
+
+
+@pytest.mark.parametrize("share", [0.4, 2.0])
+def test_a_sum_that_is_not_its_seconds_times_its_price_is_red_however_little_we_saw(share: float) -> None:
+    item = Item("it", Cost(0.36, Life(0.0, 102.0)), (Charge(1.0, 2.0, 50.0, share * 50 * SECOND, 0.36, "gpu"),))
+    assert item.trouble() == (
+        f"it: 50.0 s of gpu are billed ${share * 50 * SECOND:.6f}, but at $0.3600/h, as the bill itself says, they "
+        "cost $0.005000"
     )
 
 
