@@ -2,7 +2,7 @@
 
 from sandbox.sabotage.scene import Answer, Request, Scene
 
-SEEN = "a failover went by a state that the others waited for: https://github.com/hapostgres/pg_auto_failover/pull/439"
+SEEN = "a node was sent to a state that cannot follow the one it was in: https://github.com/hapostgres/pg_auto_failover/issues/353"
 RULE = "All phases are gone through, in their order; each is seen by ourselves."
 NOTICED = r"Failover \w+ went through .*; expected were "
 SUITES = ("automatic_failover",)
