@@ -289,7 +289,7 @@ class PageLibrary:
         wait_until(
             f"the page to show phase {phase}",
             lambda: next((one["state"] for one in self._panel()["phases"] if one["phase"] == phase), "missing"),
-            lambda state: state in {"running", "done"},
+            lambda state: state in {"running", "done", "failed"},
             timeout=timeout.total_seconds(),
         )
         report.current().add_check("phase is shown as it comes", THE_PAGE, phases=1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import Literal
 
 from robot.api import logger
@@ -27,8 +30,10 @@ from rekindle.failover import (
     check_phases,
     find,
     of_machine,
+    patient,
 )
 from rekindle.failover import follow as follow_phases
+from rekindle.failover_views import Progression
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected
@@ -130,7 +135,7 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
             failover.id = find(failover, opened.dumont, timeout)
         number = failover.id
         ask = opened.dumont.failover if failover.kind == "failover" else opened.dumont.migration
-        follow_phases(failover, lambda: ask(number), tell, came, timeout)
+        _follow_phases(failover, patient(lambda: ask(number)), came, timeout)
         new_id = check_arrival(failover, opened.renter.everything())
     except RekindleError as error:
         raise opened.renter.did_not_arrive(failover.expected, _or_weather(failover, error)) from None
@@ -150,6 +155,40 @@ def follow(failover: Failover, timeout: float, came: Callable[[str], None]) -> R
     current.resources |= {f"{failover.kind}_id": failover.id, "new_instance_id": str(new.id)}
     current.claims |= {f"{failover.kind}_total_sec": claim.total_seconds, "data_source": claim.data_source}
     return new
+
+
+def _follow_phases(
+    failover: Failover, look: Callable[[], Progression], came: Callable[[str], None], timeout: float
+) -> None:
+    """Looks in a thread of its own, so that what is done here with each phase does not hold up our clock."""
+    done: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    called_off = threading.Event()
+
+    def look_on() -> Progression:
+        if called_off.is_set():
+            raise Unknown(f"Nobody wants to know any more how {failover.kind} {failover.number} goes on.")
+        return look()
+
+    def follow_it() -> None:
+        try:
+            follow_phases(
+                failover,
+                look_on,
+                lambda line: done.put(partial(tell, line)),
+                lambda phase: done.put(partial(came, phase)),
+                timeout,
+            )
+        finally:
+            done.put(None)
+
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(follow_it)
+        try:
+            while (act := done.get()) is not None:
+                act()
+        finally:
+            called_off.set()
+        followed.result()
 
 
 def _or_weather(failover: Failover, error: RekindleError) -> RekindleError:

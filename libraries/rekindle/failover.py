@@ -41,6 +41,8 @@ HEARTBEAT, LATE_HEARTBEAT = 1.0, 10.0
 CLOCKS = 60.0
 # By how much more than the product claims may be lost, because it counts from a heartbeat and we from the very end.
 RPO_TOLERANCE = 2.0
+# So long a product may be silent while it is followed, seconds; each question is asked several times besides.
+OUTAGE = 60.0
 
 # The kernel's boot is shared by containers of one host: the process space and its first process tell them apart.
 _BOOT = "cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/pid; cut -d' ' -f22 /proc/1/stat"
@@ -217,6 +219,29 @@ class Failover:
         )
 
 
+class Silent(Unknown):
+    """The product does not answer for a while: it may be restarting, and then it goes on where it was."""
+
+
+def patient(look: Callable[[], Progression], clock: Clock | None = None) -> Callable[[], Progression]:
+    """A look that raises `Silent` at first when the product does not answer, and after some time what it really was."""
+    time_source = clock or Clock()
+    heard_at = time_source.now()
+
+    def look_again() -> Progression:
+        nonlocal heard_at
+        try:
+            claim = look()
+        except Unknown as error:
+            if time_source.now() > heard_at + OUTAGE:
+                raise
+            raise Silent(str(error).removeprefix(Unknown.prefix)) from error
+        heard_at = time_source.now()
+        return claim
+
+    return look_again
+
+
 def follow(
     failover: Failover,
     look: Callable[[], Progression],
@@ -263,6 +288,7 @@ def follow(
         looked,
         lambda claim: claim.over,
         timeout=timeout,
+        tolerate=(Silent,),
         describe=lambda claim: f"{claim.phase} after {', '.join(claim.names[:-1]) or 'nothing'}",
         clock=clock,
     ).value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from rekindle.budget import Reservation
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import (
+    OUTAGE,
     PHASES,
     Failover,
     Identity,
@@ -21,6 +22,7 @@ from rekindle.failover import (
     check_phases,
     find,
     follow,
+    patient,
 )
 from rekindle.failover_views import Progression, progression
 from rekindle.market import Charge, MarketInstance
@@ -108,6 +110,34 @@ def test_the_phases_come_and_add_up() -> None:
     assert failover.metrics()["rto_sec"] == round(failover.wall_seconds, 3)
     assert failover.metrics()["phase_restoring_sec"] == 3.0
     assert failover.headline() == [f"RTO {failover.wall_seconds:.1f} s"]
+
+
+def silent(product: Product, since: float, until: float) -> Callable[[], Progression]:
+    """It does not answer for a while."""
+
+    def look() -> Progression:
+        if since <= product.now < until:
+            raise Unknown("Dumont API does not answer.")
+        return product.look()
+
+    return look
+
+
+def test_a_product_that_restarts_is_waited_for() -> None:
+    product = Product()
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), begun_at=100.0, begun_epoch=EPOCH)
+    look = patient(silent(product, 102.5, 104.5), product.clock())
+    follow(failover, look, lambda _: None, lambda _: None, 60, product.clock())
+    assert check_phases(failover) == 7
+
+
+def test_a_product_that_stays_away_is_told() -> None:
+    product = Product()
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected(), begun_at=100.0, begun_epoch=EPOCH)
+    look = patient(silent(product, 102.5, 1000.0), product.clock())
+    with pytest.raises(Unknown, match=r"^UNKNOWN: Dumont API does not answer\.$"):
+        follow(failover, look, lambda _: None, lambda _: None, 600, product.clock())
+    assert OUTAGE < product.now - 102.5 < OUTAGE + 10
 
 
 @pytest.mark.parametrize("pace", [0.5, 2.0])
