@@ -14,8 +14,10 @@ Test Template    Every Page Should Look Right
 
 *** Test Cases ***    VIEWPORT    SCHEME
 Wide And Light    ${WIDE}    light
-Wide And Dark    ${WIDE}    dark
-Narrow And Light    ${NARROW}    light
+Wide And Dark    [Tags]    long
+    ${WIDE}    dark
+Narrow And Light    [Tags]    long
+    ${NARROW}    light
 Narrow And Dark    ${NARROW}    dark
 
 
