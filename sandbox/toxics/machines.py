@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 
 from sandbox.hosts import BootFailed, Host, MachineSpec
+from sandbox.hosts.host import free_port
 from sandbox.state import CloudConfig, Secrets
 
 NETWORK_WITHIN = 10.0  # seconds for the network to come up beside us
@@ -49,13 +50,16 @@ class ProxiedHost(Host):
 
     async def _open_way(self, machine_id: int, port: int) -> int:
         """Lets a proxy stand before a port, and returns its own. The network may still be coming up."""
-        order = {"name": f"ssh-{machine_id}", "upstream": f"127.0.0.1:{port}"}
         async with asyncio.timeout(NETWORK_WITHIN):
             while True:
+                # Among the ports of machines, where their traffic is counted.
+                listen = f"127.0.0.1:{free_port()}"
+                order = {"name": f"ssh-{machine_id}", "listen": listen, "upstream": f"127.0.0.1:{port}"}
                 try:
                     answer = await self._network.post("/populate", json=[order])
                 except httpx2.ConnectError:
                     await asyncio.sleep(LOOK)
-                else:
+                    continue
+                if answer.status_code != 409:  # else somebody was quicker to take the port
                     (proxy,) = answer.raise_for_status().json()["proxies"]
                     return int(proxy["listen"].rpartition(":")[2])

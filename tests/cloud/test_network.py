@@ -11,6 +11,7 @@ import httpx2
 import jwt
 import pytest
 
+from sandbox.hosts.host import PORTS
 from sandbox.state import StateDir
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, eventually
@@ -78,6 +79,7 @@ def test_ssh_of_a_machine_has_a_way_as_long_as_it_runs(cloud: CloudUnderTest, ne
     control = ControlApi(cloud.environment)
     machine_id = control.rent()
     shown = control.call("GET", f"/instances/{machine_id}")
+    assert shown["ssh_port"] in PORTS  # there its traffic is counted
     assert network.proxies()[f"ssh-{machine_id}"]["listen"] == f"{shown['ssh_host']}:{shown['ssh_port']}"
     control.call("DELETE", f"/instances/{machine_id}")
     assert f"ssh-{machine_id}" not in network.proxies()
