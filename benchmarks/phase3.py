@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from figures import PROJECT, Figure, publish, seconds_of
+from figures import Figure, publish, run_suites, seconds_of
 from rekindle import target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.manifest import take_manifest
@@ -47,10 +45,9 @@ def up_to_ready(folder: Path) -> Figure:
 
 def warm_phase3(folder: Path) -> Figure:
     """The whole command that a user types, on a cloud that runs."""
-    command = [sys.executable, "-m", "robot", "--outputdir", str(folder / "log"), "--include", "phase3", "suites"]
 
     def run() -> None:
-        subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run_suites(folder / "log", "--include", "phase3")
 
     run()
     samples = [seconds_of(run) for _ in range(3)]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,7 +17,7 @@ import zstandard
 from botocore.config import Config
 from botocore.response import StreamingBody
 
-from figures import PROJECT, Figure, publish, seconds_of
+from figures import Figure, publish, run_suites, seconds_of
 from rekindle import target
 from rekindle.manifest import compare, take_manifest
 from rekindle.model_file import NAME, create_model_file
@@ -180,7 +177,7 @@ def _tar_down(folder: Path, body: StreamingBody) -> None:
 def cycle_overhead(folder: Path) -> Figure:
     """One failover cycle with all its proofs, against the sum of what the product itself takes in it."""
     run = ("--test", "Machine Fails Over Again And Again", "--variable", "CYCLES:3")
-    _robot(folder, *run)
+    run_suites(folder, *run)
     report = json.loads(next(folder.glob("multiple_failovers_report_*.json")).read_text())
     cycles = [cycle["timings"] for cycle in report["cycles"]]
     ratios = [cycle["total_sec"] / sum(cycle[f"{phase}_sec"] for phase in PRODUCTS_PHASES) for cycle in cycles]
@@ -190,28 +187,11 @@ def cycle_overhead(folder: Path) -> Figure:
 
 def memory(folder: Path) -> list[Figure]:
     """The most memory that the robot process ever held while it moved and compared many small files."""
-    few, many = (_robot(folder / str(n), "--suite", "Many Files", "--variable", f"MANY_FILES:{n}") for n in MANY_FILES)
+    few, many = (
+        run_suites(folder / str(n), "--suite", "Many Files", "--variable", f"MANY_FILES:{n}") for n in MANY_FILES
+    )
     names = [f"memory for {files:,} files" for files in MANY_FILES]
     return [Figure(names[0], few, 1, unit="MB"), Figure(names[1], many, 1, many / few, unit="MB")]
-
-
-def _robot(folder: Path, *options: str) -> float:
-    """Runs suites to their end. Returns the most memory that the process held, MB."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "robot", "--outputdir", str(folder), *options, "suites"],
-        cwd=PROJECT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    peak = 0
-    while process.poll() is None:
-        with suppress(OSError, StopIteration):
-            status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-        time.sleep(0.1)
-    if process.returncode:
-        raise SystemExit(f"The suites failed: look at {folder}/log.html")
-    return peak / 1000
 
 
 def main() -> None:
