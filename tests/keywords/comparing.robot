@@ -44,5 +44,5 @@ An Extra File Is Found
 Comparison Should Find
     [Arguments]    ${differences}    ${words}
     Run Keyword And Expect Error
-    ...    Restored workspace differs from the manifest: ${differences} of 30 files (109 * bytes), *: ${words}
+    ...    Restored workspace differs from the manifest: ${differences} of 30 files (* bytes), *: ${words}
     ...    Workspace Should Equal Manifest    ${MACHINE}    ${HIBERNATION.manifest}

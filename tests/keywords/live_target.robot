@@ -52,13 +52,13 @@ Nobody Answers
 The Keys Of The Bucket Are Wrong
     Open Sandbox As Live    budget_usd=${1}    B2_APPLICATION_KEY=wrong
     Run Keyword And Expect Error
-    ...    The object store at * refused our keys for bucket * (SignatureDoesNotMatch): check B2_KEY_ID and B2_APP*
+    ...    UNKNOWN: The object store at * refused our keys for bucket * (SignatureDoesNotMatch): check B2_KEY_ID and B2*
     ...    Bucket Should Open With Its Keys
 
 The Bucket Is Missing
     Open Sandbox As Live    budget_usd=${1}    B2_BUCKET=nothing-here
     Run Keyword And Expect Error
-    ...    The object store at * refused our keys for bucket nothing-here (AccessDenied): check B2_BUCKET, B2_KEY_ID*
+    ...    UNKNOWN: The object store at * refused our keys for bucket nothing-here (AccessDenied): check B2_BUCKET, B2*
     ...    Bucket Should Open With Its Keys
 
 The Repository Is In Another Bucket
