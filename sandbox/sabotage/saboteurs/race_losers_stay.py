@@ -14,6 +14,7 @@ SUITES = ("automatic_failover", "complete_failover")
 
 def sabotage(scene: Scene) -> None:
     kept: set[int] = set()
+    honest: set[int] = set()  # machines that the product ends by order
     lock = threading.Lock()
     racing = threading.Event()
 
@@ -28,13 +29,16 @@ def sabotage(scene: Scene) -> None:
             racing.clear()
 
     @scene.instead("control", r"^POST /api/v1/standby/(failover/simulate/\d+|\d+/simulate-failover)$")
-    def ordered(_: Request) -> None:
+    def ordered(request: Request) -> None:
+        honest.add(int(re.findall(r"\d+", request.path)[-1]))
         racing.set()
 
     @scene.instead("market", r"^DELETE /api/v0/instances/\d+/?$")
     def keep(request: Request) -> Answer | None:
         instance_id = int(re.findall(r"\d+", request.path)[-1])
-        if request.caller != "product" or not racing.is_set() or not _is_new(scene, instance_id):
+        if request.caller != "product" or not racing.is_set() or instance_id in honest:
+            return None
+        if not _is_new(scene, instance_id):
             return None
         with lock:
             kept.add(instance_id)
