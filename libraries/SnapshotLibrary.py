@@ -13,7 +13,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from console import progress, tell
 from deleting import delete_snapshot, is_row_of, snapshots_in_bucket
 from rekindle import report, target
-from rekindle.dumont import SnapshotResult
+from rekindle.dumont_views import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError
 from rekindle.http import Refused
 from rekindle.progress import either, growth_of_bucket, told_by_product, written_on_machine

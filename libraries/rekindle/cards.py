@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rekindle.dumont import InstanceView
+from rekindle.dumont_views import InstanceView
 
 # The page tells a price as the API does.
 EXACT = 1e-6

@@ -9,11 +9,23 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 from pydantic import SecretStr
 
+from rekindle.dumont_views import (
+    Balance,
+    Executed,
+    InstanceView,
+    Offer,
+    RestoreResult,
+    SnapshotResult,
+    WakeResult,
+    instance_view,
+    integer,
+    number,
+    offer_view,
+)
 from rekindle.errors import CapabilityMissing, Mismatch, RekindleError, Unknown, Weather
 from rekindle.failover_views import Progression, StandbyView, progression, standby_view
 from rekindle.http import AnswerLost, Habits, Json, Refused, ServiceClient
@@ -32,114 +44,6 @@ class AmbiguousCreate(RekindleError):
     def __init__(self, message: str, *, market_is_away: bool = False) -> None:
         super().__init__(message)
         self.market_is_away = market_is_away
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A machine that can be rented: `dph_total` in USD an hour, `disk_space` in GB, `reliability` from 0 to 1."""
-
-    id: int
-    gpu_name: str
-    num_gpus: int
-    dph_total: float
-    geolocation: str
-    reliability: float
-    disk_space: float
-    machine_id: str
-
-
-@dataclass(frozen=True)
-class WorkProgress:
-    """How far the product says that a snapshot or a restore has come: `activity` is one of these two words. Bytes are
-    those of the files on the machine; `seconds` since the work began. None: not known."""
-
-    activity: str
-    bytes_done: int
-    bytes_total: int | None
-    files_done: int | None
-    files_total: int | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class InstanceView:
-    """A rented machine as the product shows it. `status` is what is intended, `actual_status` what is (None: not yet
-    known); `dph_total` in USD an hour, `disk_space` in GB; `progress` is None when nothing long goes on there, and on
-    a product that does not tell. `warm_for`: the machine that this one is kept warm for; None for any other."""
-
-    id: int
-    label: str | None
-    status: str | None
-    actual_status: str | None
-    ssh_host: str | None
-    ssh_port: int | None
-    dph_total: float
-    gpu_name: str | None
-    disk_space: float | None
-    progress: WorkProgress | None = None
-    warm_for: int | None = None
-
-    @property
-    def ready(self) -> bool:
-        """The product says that it runs and where its SSH is. Whether SSH answers is for the caller to try."""
-        return self.actual_status == "running" and bool(self.ssh_host) and bool(self.ssh_port)
-
-
-@dataclass(frozen=True)
-class SnapshotResult:
-    """What the product says of a snapshot it made: counts of files, sizes in bytes; `seconds` are measured by us."""
-
-    snapshot_id: str
-    files_new: int
-    files_changed: int
-    files_unmodified: int
-    total_files_processed: int
-    data_added: int
-    total_bytes_processed: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class RestoreResult:
-    """A restore that the product calls complete, without any error; `seconds` are measured by us."""
-
-    snapshot_id: str
-    target_path: str
-    files_restored: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class WakeResult:
-    """A machine that was woken. `time_taken` is what the product claims, `seconds` what we measured."""
-
-    new_instance_id: int
-    old_instance_id: int
-    snapshot_id: str | None
-    ssh_host: str | None
-    ssh_port: int | None
-    time_taken: float | None
-    seconds: float
-    message: str
-
-
-@dataclass(frozen=True)
-class Executed:
-    """The end of a command that the product ran on a machine."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-@dataclass(frozen=True)
-class Balance:
-    """The market account behind the product, in USD."""
-
-    credit: float
-    balance: float
-    balance_threshold: float
-    email: str
 
 
 class DumontClient(ServiceClient):
@@ -244,7 +148,7 @@ class DumontClient(ServiceClient):
             if refused.status == MARKET_IS_AWAY:
                 raise Weather(f"The market cannot be searched: {refused} Wait some minutes.") from None
             raise
-        return [_offer(row) for row in _rows(answer, "offers", "GET /instances/offers")]
+        return [offer_view(row) for row in _rows(answer, "offers", "GET /instances/offers")]
 
     def create_instance(
         self,
@@ -279,7 +183,7 @@ class DumontClient(ServiceClient):
         if failover_strategy:
             body["failover_strategy"] = failover_strategy
         answer = self._rent("/instances", body, f"label {label}", timeout)
-        instance_id = _integer(answer.get("id") or answer.get("instance_id"))
+        instance_id = integer(answer.get("id") or answer.get("instance_id"))
         if instance_id is None:
             raise AmbiguousCreate(f"Dumont API answered the rent of label {label} without an id: look for the label.")
         return instance_id
@@ -288,7 +192,7 @@ class DumontClient(ServiceClient):
         """The machine, or None when the product says it has none of this id (which it also says when the market
         does not answer it: not a proof that the machine is gone)."""
         try:
-            return _instance(_object(self._call("GET", f"/instances/{instance_id}"), "GET /instances/{id}"))
+            return instance_view(_object(self._call("GET", f"/instances/{instance_id}"), "GET /instances/{id}"))
         except Refused as refused:
             if refused.status == 404:
                 return None
@@ -296,7 +200,7 @@ class DumontClient(ServiceClient):
 
     def instances(self) -> list[InstanceView]:
         """Every machine of the account. An error is raised, never an empty list."""
-        return [_instance(row) for row in _rows(self._call("GET", "/instances"), "instances", "GET /instances")]
+        return [instance_view(row) for row in _rows(self._call("GET", "/instances"), "instances", "GET /instances")]
 
     def destroy(self, instance_id: int, *, timeout: float = 120.0) -> bool:
         """Asks for the machine's end. The answer is a claim: look at the market for the proof.
@@ -332,7 +236,7 @@ class DumontClient(ServiceClient):
             self._call("POST", f"/instances/{instance_id}/exec", {"command": command}, timeout=timeout),
             "POST /instances/{id}/exec",
         )
-        exit_code = _integer(answer.get("exit_code"))
+        exit_code = integer(answer.get("exit_code"))
         if exit_code is None:
             raise Unknown(f"Dumont API ran a command on machine {instance_id} and gave no exit_code.")
         return Executed(exit_code, str(answer.get("stdout") or ""), str(answer.get("stderr") or ""))
@@ -341,9 +245,9 @@ class DumontClient(ServiceClient):
         """The market account's money as the product sees it."""
         answer = _object(self._call("GET", "/instances/balance"), "GET /instances/balance")
         return Balance(
-            credit=_number(answer.get("credit")),
-            balance=_number(answer.get("balance")),
-            balance_threshold=_number(answer.get("balance_threshold")),
+            credit=number(answer.get("credit")),
+            balance=number(answer.get("balance")),
+            balance_threshold=number(answer.get("balance_threshold")),
             email=str(answer.get("email") or ""),
         )
 
@@ -369,7 +273,7 @@ class DumontClient(ServiceClient):
                 f"snapshot_id {snapshot_id!r}, {_reasons(answer)}."
             )
         counts = {
-            name: int(_number(answer.get(name)))
+            name: int(number(answer.get(name)))
             for name in (
                 "files_new",
                 "files_changed",
@@ -389,9 +293,7 @@ class DumontClient(ServiceClient):
         if instance_id is None:
             return rows
         tag = f"instance:{instance_id}"
-        return [
-            row for row in rows if _integer(row.get("instance_id")) == instance_id or tag in (row.get("tags") or ())
-        ]
+        return [row for row in rows if integer(row.get("instance_id")) == instance_id or tag in (row.get("tags") or ())]
 
     def restore(
         self, snapshot_id: str, instance_id: int, target_path: str = "/workspace", *, timeout: float = 3600.0
@@ -417,7 +319,7 @@ class DumontClient(ServiceClient):
         return RestoreResult(
             snapshot_id=str(answer.get("snapshot_id") or snapshot_id),
             target_path=str(answer.get("target_path") or target_path),
-            files_restored=int(_number(answer.get("files_restored"))),
+            files_restored=int(number(answer.get("files_restored"))),
             seconds=seconds,
         )
 
@@ -481,14 +383,14 @@ class DumontClient(ServiceClient):
                 f"Machine {instance_id} was not woken: success is {answer.get('success')!r}, {_reasons(answer)}. "
                 "A machine may have been rented all the same: compare the list of machines."
             )
-        host, port = answer.get("ssh_host"), _integer(answer.get("ssh_port"))
+        host, port = answer.get("ssh_host"), integer(answer.get("ssh_port"))
         return WakeResult(
-            new_instance_id=_integer(answer.get("new_instance_id")) or self._at_address(host, port, instance_id),
+            new_instance_id=integer(answer.get("new_instance_id")) or self._at_address(host, port, instance_id),
             old_instance_id=instance_id,
             snapshot_id=answer.get("snapshot_id"),
             ssh_host=host,
             ssh_port=port,
-            time_taken=None if answer.get("time_taken") is None else _number(answer["time_taken"]),
+            time_taken=None if answer.get("time_taken") is None else number(answer["time_taken"]),
             seconds=seconds,
             message=str(answer.get("message") or ""),
         )
@@ -650,59 +552,6 @@ class DumontClient(ServiceClient):
         return answer
 
 
-def _offer(row: Mapping[str, Any]) -> Offer:
-    return Offer(
-        id=int(row["id"]),
-        gpu_name=str(row.get("gpu_name") or ""),
-        num_gpus=int(_number(row.get("num_gpus"))),
-        dph_total=_price(row),
-        geolocation=str(row.get("geolocation") or ""),
-        reliability=_number(row.get("reliability")),
-        disk_space=_number(row.get("disk_space")),
-        machine_id=str(row.get("machine_id") or ""),
-    )
-
-
-def _instance(row: Mapping[str, Any]) -> InstanceView:
-    instance_id = _integer(row.get("id") or row.get("instance_id"))
-    if instance_id is None:
-        raise Unknown("Dumont API shows a machine without an id.")
-    return InstanceView(
-        id=instance_id,
-        label=row.get("label"),
-        status=row.get("status"),
-        actual_status=row.get("actual_status"),
-        ssh_host=row.get("ssh_host"),
-        ssh_port=_integer(row.get("ssh_port")),
-        dph_total=_number(row.get("dph_total")),
-        gpu_name=row.get("gpu_name"),
-        disk_space=None if row.get("disk_space") is None else _number(row["disk_space"]),
-        progress=_progress(row.get("progress")),
-        warm_for=_integer(row.get("warm_for")),
-    )
-
-
-def _progress(row: Any) -> WorkProgress | None:
-    """None also for what does not look like it: the older product may mean something else by the word."""
-    if not isinstance(row, dict) or not isinstance(row.get("activity"), str):
-        return None
-    return WorkProgress(
-        activity=row["activity"],
-        bytes_done=_integer(row.get("bytes_done")) or 0,
-        bytes_total=_integer(row.get("bytes_total")),
-        files_done=_integer(row.get("files_done")),
-        files_total=_integer(row.get("files_total")),
-        seconds=_number(row.get("seconds")),
-    )
-
-
-def _price(row: Mapping[str, Any]) -> float:
-    """A price that is not told is not zero: nothing could be reserved for it."""
-    if row.get("dph_total") is None:
-        raise Unknown(f"Dumont API shows offer {row.get('id')} without a price (dph_total).")
-    return _number(row["dph_total"])
-
-
 def _object(answer: Json, what: str) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise Unknown(f"Dumont API answered {what} with {type(answer).__name__} where an object was expected.")
@@ -714,20 +563,6 @@ def _rows(answer: Json, key: str, what: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise Unknown(f"Dumont API answered {what} without a list `{key}`: what there is cannot be told.")
     return rows
-
-
-def _integer(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value or 0)
-    except (TypeError, ValueError):
-        raise Unknown(f"Dumont API gave {value!r} where a number was expected.") from None
 
 
 def _reasons(answer: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from rekindle.budget import Beside, Budget, Reservation, hourly_at_most
 from rekindle.destruction import Destroyer, Listing, Market
-from rekindle.dumont import AmbiguousCreate, InstanceView, Offer
+from rekindle.dumont import AmbiguousCreate
+from rekindle.dumont_views import InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.gpus import gpu_told_by, is_model
 from rekindle.http import RateLimited, Refused

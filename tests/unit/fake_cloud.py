@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rekindle.dumont import InstanceView, Offer
+from rekindle.dumont_views import InstanceView, Offer
 from rekindle.http import Refused
 from rekindle.market import Charge, MarketInstance, Volume
 from rekindle.ssh import Completed, Machine, SshRefused

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rekindle.cards import Card, Ours, compare
-from rekindle.dumont import InstanceView
+from rekindle.dumont_views import InstanceView
 
 OURS = Ours(living=frozenset({1, 2}), ended=frozenset({9}), prefix="rekindle-run-")
 STRANGER = 7

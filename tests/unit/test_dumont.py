@@ -9,15 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from rekindle.dumont import (
-    AmbiguousCreate,
-    Balance,
-    DumontClient,
-    Executed,
-    InstanceView,
-    Offer,
-    WorkProgress,
-)
+from rekindle.dumont import AmbiguousCreate, DumontClient
+from rekindle.dumont_views import Balance, Executed, InstanceView, Offer, WorkProgress
 from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, Unknown, Weather
 from rekindle.http import NotReachable, RateLimited, Refused
 

@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from rekindle.dumont import DumontClient, InstanceView, WorkProgress
+from rekindle.dumont import DumontClient
+from rekindle.dumont_views import InstanceView, WorkProgress
 from rekindle.errors import Unknown
 from rekindle.progress import (
     MIB,
