@@ -55,6 +55,16 @@ class FailoverApi(ControlApi):
         begun = self.call("POST", f"/standby/{instance_id}/simulate-failover", json=order)
         return self.ended(begun["failover_id"])
 
+    def migrated(self, instance_id: int, **wish: Any) -> dict[str, Any]:
+        """A migration that is over."""
+        begun = self.call("POST", f"/instances/{instance_id}/migrate", 202, json=wish)
+
+        def over() -> dict[str, Any] | None:
+            event = dict(self.call("GET", f"/instances/migrate/{begun['migration_id']}"))
+            return event if event["phase"] in OVER else None
+
+        return dict(eventually("the migration is over", over))
+
     def ended(self, failover_id: str) -> dict[str, Any]:
         def over() -> dict[str, Any] | None:
             event = dict(self.call("GET", f"/standby/failover/status/{failover_id}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -245,16 +244,6 @@ def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
     api.close()
 
 
-def migrated(api: FailoverApi, instance_id: int, **wish: Any) -> dict[str, Any]:
-    begun = api.call("POST", f"/instances/{instance_id}/migrate", 202, json=wish)
-
-    def over() -> dict[str, Any] | None:
-        event = dict(api.call("GET", f"/instances/migrate/{begun['migration_id']}"))
-        return event if event["phase"] in OVER else None
-
-    return dict(eventually("the migration is over", over))
-
-
 def test_migration_loses_nothing(api: FailoverApi) -> None:
     """Not even what a standby leaves out, nor what a process writes meanwhile."""
     instance_id = api.protected(label="mover", files=FILES)
@@ -263,7 +252,7 @@ def test_migration_loses_nothing(api: FailoverApi) -> None:
         instance_id,
         "setsid bash -c 'while sleep 0.05; do echo $((++n)) >>/workspace/count; done' </dev/null >/dev/null 2>&1 &",
     )
-    event = migrated(api, instance_id, gpu_type="RTX 4090", max_price=2)
+    event = api.migrated(instance_id, gpu_type="RTX 4090", max_price=2)
     assert event["success"], event
     assert [one["phase"] for one in event["phases"]] == [
         "searching_gpu",
@@ -286,7 +275,7 @@ def test_migration_loses_nothing(api: FailoverApi) -> None:
 
 def test_migration_that_cannot_be_leaves_the_machine_at_work(api: FailoverApi) -> None:
     instance_id = api.rent(files=FILES)
-    none = migrated(api, instance_id, gpu_type="RTX 4090", max_price=0.01)
+    none = api.migrated(instance_id, gpu_type="RTX 4090", max_price=0.01)
     assert (none["success"], none["failed_phase"]) == (False, "searching_gpu")
     assert "the cheapest costs" in none["error"]
     api.run(
@@ -300,7 +289,7 @@ def test_migration_that_cannot_be_leaves_the_machine_at_work(api: FailoverApi) -
                     api.end_at_market(row["id"])
 
     with api.at("migration.phase", kill_the_new_one):
-        failed = migrated(api, instance_id, gpu_type="RTX 4090", max_price=2)
+        failed = api.migrated(instance_id, gpu_type="RTX 4090", max_price=2)
     assert (failed["success"], failed["failed_phase"]) == (False, "verifying")
     assert f"Instance {instance_id} goes on" in failed["error"]
     assert [one["id"] for one in api.at_market()] == [instance_id]

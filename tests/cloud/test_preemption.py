@@ -194,3 +194,35 @@ def test_replacement_preempted_whatever_it_is_filled_from(api: FailoverApi, stra
     assert api.run(again["new_instance_id"], LISTING) == before
     api.call("DELETE", f"/instances/{again['new_instance_id']}")
     eventually("nothing is left", lambda: api.at_market() == [] == api.volumes())
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("which", ["old", "new"])
+@pytest.mark.parametrize("phase", ["copying", "final_sync", "verifying", "switching"])
+def test_preempted_while_it_migrates(api: FailoverApi, phase: str, which: str) -> None:
+    """The old one is lost: its standby saves it. The new one is lost: the old one goes on."""
+    instance_id = api.protected(label="mover", files=FILES)
+    before = api.run(instance_id, LISTING)
+    eventually("heartbeats", lambda: api.state(instance_id).get("last_heartbeat"))
+
+    def take() -> None:
+        if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == phase:
+            for row in api.at_market():
+                if (row["id"] == instance_id) == (which == "old"):
+                    api.preempt(row["id"])
+
+    with api.at("migration.phase", take):
+        event = api.migrated(instance_id, gpu_type="RTX 4090")
+    left = [row["id"] for row in api.at_market()]
+    if event["success"]:  # the new machine had everything when the old one was taken
+        assert (phase, which, left) == ("switching", "old", [event["new_instance_id"]])
+        assert api.run(event["new_instance_id"], LISTING) == before
+        return
+    assert (event["failed_phase"], event["new_instance_id"] in left) == (phase, False)
+    if which == "new":
+        assert left == [instance_id]
+        assert api.run(instance_id, LISTING) == before
+    else:
+        assert "goes on" not in event["error"]
+        eventually("its failover", lambda: api.failovers_of(instance_id))
+        check_truth(api, instance_id, before)
