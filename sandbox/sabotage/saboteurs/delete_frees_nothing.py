@@ -8,7 +8,7 @@ SEEN = (
 )
 RULE = "After a snapshot is deleted, every pack that it alone needed is gone from the bucket."
 NOTICED = r"Snapshot \w+ was deleted, but [\d ]+ packs? of the .* still lie in bucket \S+ and are paid for"
-SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers", "complete_failover")
 
 
 def sabotage(scene: Scene) -> None:

@@ -8,7 +8,7 @@ SEEN = (
 )
 RULE = "A snapshot is deleted when our own S3 client finds it in the bucket no more."
 NOTICED = r"said that snapshot \w+ was deleted, but (it|restic/snapshots/\w+) is still in (the )?bucket"
-SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers", "complete_failover")
 
 
 def sabotage(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from sandbox.sabotage.scene import Scene
 SEEN = "a restore brought the files that were deleted days before: https://github.com/backuppc/backuppc/issues/135"
 RULE = "Trees are compared both ways: what is extra is as wrong as what is missing."
 NOTICED = r"differs from the manifest: 1 extra of .*: extra \S"
-SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers", "complete_failover", "strategies")
 
 
 def sabotage(scene: Scene) -> None:

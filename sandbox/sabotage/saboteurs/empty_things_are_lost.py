@@ -12,7 +12,7 @@ SEEN = (
 )
 RULE = "Empty files and empty directories are entries of the manifest like all others."
 NOTICED = r"differs from the manifest: [\d ]+ missing of .*: missing \S*(empty|__init__\.py)"
-SUITES = ("wake_hibernation", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "many_files", "multiple_failovers", "complete_failover", "strategies")
 
 
 def sabotage(scene: Scene) -> None:

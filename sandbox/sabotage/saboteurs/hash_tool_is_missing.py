@@ -7,7 +7,16 @@ from sandbox.sabotage.scene import Scene
 SEEN = "where the tool was missing, nothing was verified: https://github.com/NVIDIA/OpenShell/issues/590"
 RULE = "A check that could not be made is red: a manifest without hashes is none."
 NOTICED = r"UNKNOWN: The manifest of /workspace could not be taken: not found on the machine: sha256sum\."
-SUITES = ("auto_hibernation", "wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = (
+    "auto_hibernation",
+    "wake_hibernation",
+    "large_snapshot",
+    "many_files",
+    "multiple_failovers",
+    "complete_failover",
+    "automatic_failover",
+    "migration",
+)
 
 # The first shell makes a folder with all programs but one; several may try at the same moment.
 _SHELL = """

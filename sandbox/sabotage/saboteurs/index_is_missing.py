@@ -10,7 +10,14 @@ SEEN = (
 )
 RULE = "Every blob that a snapshot needs is looked up in the index files of the bucket, by our own reader."
 NOTICED = r"Blob [0-9a-f]{64} is in no index file of the repository"
-SUITES = ("auto_hibernation", "wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = (
+    "auto_hibernation",
+    "wake_hibernation",
+    "large_snapshot",
+    "many_files",
+    "multiple_failovers",
+    "complete_failover",
+)
 
 
 def sabotage(scene: Scene) -> None:

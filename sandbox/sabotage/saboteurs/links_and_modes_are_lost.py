@@ -13,7 +13,7 @@ SEEN = (
 )
 RULE = "Kind, mode and link target of every entry are compared."
 NOTICED = r"changed \S[^(]*\((kind link expected, \w+ seen|mode \d{4} expected, 0644 seen)"
-SUITES = ("wake_hibernation", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "many_files", "multiple_failovers", "complete_failover", "strategies")
 
 
 def sabotage(scene: Scene) -> None:

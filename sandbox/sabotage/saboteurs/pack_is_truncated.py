@@ -10,7 +10,14 @@ SEEN = (
 )
 RULE = "Every pack that a snapshot needs is read, and has the size that the index says it must have."
 NOTICED = r"Object restic/data/\S+ in bucket \S+ is 100 bytes short: "
-SUITES = ("auto_hibernation", "wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = (
+    "auto_hibernation",
+    "wake_hibernation",
+    "large_snapshot",
+    "many_files",
+    "multiple_failovers",
+    "complete_failover",
+)
 
 
 def sabotage(scene: Scene) -> None:

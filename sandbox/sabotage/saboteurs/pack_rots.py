@@ -7,7 +7,14 @@ from sandbox.sabotage.scene import Scene
 SEEN = "a pack on a healthy disk no longer hashed to its name: https://github.com/restic/restic/issues/1711"
 RULE = "Every pack that a snapshot needs is read to its end, and its SHA-256 is its name."
 NOTICED = r"Object restic/data/\S+ in bucket \S+ hashes to [0-9a-f]{64}, not to its name"
-SUITES = ("auto_hibernation", "wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = (
+    "auto_hibernation",
+    "wake_hibernation",
+    "large_snapshot",
+    "many_files",
+    "multiple_failovers",
+    "complete_failover",
+)
 
 
 def sabotage(scene: Scene) -> None:

@@ -8,7 +8,7 @@ from sandbox.sabotage.scene import Scene
 SEEN = "restic 0.11 ended with exit code 0 after a restore with errors: https://github.com/restic/restic/issues/3166"
 RULE = "The whole manifest is compared, both ways, after each restore; the product's word is not taken for it."
 NOTICED = r"\b1 missing of .*: missing \S"
-SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers", "complete_failover", "strategies")
 
 
 def sabotage(scene: Scene) -> None:

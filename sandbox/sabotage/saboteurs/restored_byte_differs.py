@@ -8,7 +8,7 @@ from sandbox.sabotage.scene import Scene
 SEEN = "restored photographs had another hash than when saved: https://github.com/duplicati/duplicati/issues/1494"
 RULE = "The SHA-256 of every file is compared after a restore; size and time are not taken for it."
 NOTICED = r"differs from the manifest: 1 changed of .*: changed \S.* \(sha256 \S+ expected, \S+ seen\)\."
-SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers", "complete_failover", "strategies")
 
 
 def sabotage(scene: Scene) -> None:

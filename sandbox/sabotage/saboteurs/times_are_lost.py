@@ -9,7 +9,7 @@ from sandbox.sabotage.scene import Scene
 SEEN = "restored files had the time of their restore: https://github.com/andrewchambers/bupstash/issues/263"
 RULE = "The time of change of every entry is compared, to the nanosecond."
 NOTICED = r"changed \S[^(]*\(mtime \d{4}-\d\d-\d\d [\d:.]{18} expected, \d{4}-\d\d-\d\d [\d:.]{18} seen\)"
-SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers")
+SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failovers", "complete_failover", "strategies")
 
 
 def sabotage(scene: Scene) -> None:
