@@ -175,7 +175,7 @@ def _follow_phases(
                 failover,
                 look_on,
                 lambda line: done.put(partial(tell, line)),
-                lambda phase: done.put(partial(came, phase)),
+                lambda phase: done.put(partial(came, phase)) if phase in failover.phases else None,
                 timeout,
             )
         finally:

@@ -7,8 +7,8 @@ import { migrate } from "./migrate.js";
 import { restoreOnto } from "./restore.js";
 import { watchSnapshot } from "./snapshots.js";
 import {
-  ask, busy, byTestId, bytes, complain, copyOf, count, gigabytes, keepDoing, moment, percent, say, seconds, setAlert,
-  setNumber, setText, usdAnHour,
+  ask, busy, byTestId, bytes, complain, copyOf, count, gigabytes, keepDoing, moment, onClick, percent, say, seconds,
+  setAlert, setNumber, setText, usdAnHour,
 } from "./view.js";
 
 const LOOK_EVERY = 1000; // ms
@@ -67,7 +67,7 @@ const look = keepDoing(async () => {
 
 listenToFailovers((event) => wasReplaced(event.gpu_instance_id, event));
 window.addEventListener("hashchange", () => openDetails(idInAddress()));
-byTestId("restore-onto-new").addEventListener("click", async (event) => {
+onClick(byTestId("restore-onto-new"), async (event) => {
   await busy(event.target, () => restoreOnto(null));
   look();
 });

@@ -107,6 +107,12 @@ export async function busy(button, work) {
   }
 }
 
+/** Acts on a button that the page shows before its scripts are here: it is disabled until then. */
+export function onClick(button, act) {
+  button.addEventListener("click", act);
+  button.disabled = false;
+}
+
 /** Opens a dialog and resolves with what it was closed by: the value of a button, "" for Escape. */
 export function ask(dialog) {
   dialog.returnValue = "";

@@ -1,7 +1,7 @@
 // "Nova Máquina": region, hardware, strategy, then a race that the API runs and this page watches.
 
 import { get, post, withQuery } from "./api.js";
-import { byTestId, copyOf, gigabytes, say, seconds, setAlert, setNumber, setText, usdAnHour } from "./view.js";
+import { byTestId, copyOf, gigabytes, onClick, say, seconds, setAlert, setNumber, setText, usdAnHour } from "./view.js";
 
 const dialog = byTestId("wizard");
 const form = dialog.querySelector("form");
@@ -25,7 +25,7 @@ let watched = 0; // which race is being watched: an older watch ends when a newe
 let asked = 0; // the same for offers
 let racing = false;
 
-byTestId("new-machine").addEventListener("click", () => open());
+onClick(byTestId("new-machine"), () => open());
 byTestId("wizard-close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("close", () => {
   if (racing) say("A corrida continua. A máquina que vencer aparece em Máquinas.");
