@@ -114,7 +114,7 @@ def test_the_smoke_suite_tells_what_is_wrong_with_the_bucket(
     test = "Bucket Opens With The Right Keys Only"
     ended = stage.live(tmp_path, "--variable", "BUDGET_USD:1", "--test", test, **wrong).to_its_end()
     assert ended.exit_code == 1
-    assert re.match(rf"The object store at \S+ {words} and B2_APPLICATION_KEY, ", ended.failures[test])
+    assert re.match(rf"UNKNOWN: The object store at \S+ {words} and B2_APPLICATION_KEY, ", ended.failures[test])
 
 
 # ── Witnesses ───────────────────────────────────────────────────────────────────────────────────────────────────────
