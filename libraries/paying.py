@@ -12,11 +12,10 @@ from console import tell
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient
+from rekindle.rented import STOPPED
 from rekindle.target import Target
 from rekindle.waiting import wait_until
 
-# So a machine is shown that is not running, but still there: its disk is paid for.
-STOPPED = frozenset({"exited", "stopped", "offline"})
 GONE_WITHIN = 30.0
 
 

@@ -16,7 +16,7 @@ from rekindle.budget import Budget
 from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, BillRow, Cost, Reconciled, reconcile
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.ledger import Ledger
-from rekindle.rented import RentedMachine
+from rekindle.rented import STOPPED, RentedMachine
 from rekindle.ssh import HostKeyChanged, Machine
 from rekindle.waiting import Clock, Timeout, wait_until
 
@@ -168,7 +168,8 @@ class Destroyer:
             Unknown: a witness could not be asked; the ledger keeps the machine as not destroyed.
         """
         begun = self._clock.now()
-        if (self._market or self._dumont).instance(rented.id) is not None:
+        row = (self._market or self._dumont).instance(rented.id)
+        if row is not None and row.actual_status not in STOPPED:
             rented.seen_alive(begun)
         try:
             known = self._dumont.destroy(rented.id)

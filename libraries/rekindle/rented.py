@@ -11,6 +11,9 @@ from rekindle.cost import Cost, Life
 from rekindle.errors import Unknown
 from rekindle.ssh import Machine
 
+# So a machine is shown that does not run, but is still there: only its disk is paid for.
+STOPPED = frozenset({"exited", "stopped", "offline"})
+
 
 @dataclass(frozen=True)
 class Held:
@@ -71,7 +74,7 @@ class RentedMachine:
         return self.ssh
 
     def seen_alive(self, at: float | None = None) -> None:
-        """Remembers that it was surely still rented at this moment (now); sharpens what its life can have cost."""
+        """Remembers that it surely ran at this moment (now); sharpens what its life can have cost."""
         self._seen_alive_at = max(self._seen_alive_at, time.monotonic() if at is None else at)
 
     def was_interrupted(self) -> None:

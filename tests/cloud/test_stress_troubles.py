@@ -14,7 +14,7 @@ from rekindle.dumont import DumontClient
 from rekindle.embedded import EmbeddedCloud
 from rekindle.settings import Settings
 from rekindle.waiting import wait_until
-from tests.suites_under_test import WITHIN, Stage
+from tests.suites_under_test import TEARDOWN_FAILED, WITHIN, Stage
 
 MEGABYTES = 64
 LARGE_MODEL = (
@@ -152,6 +152,8 @@ def test_the_second_machine_is_taken_away_in_the_middle_of_the_restore(
         preempted.result()
     report = ended.failed_with(
         r"Dumont API refused POST /api/v1/snapshots/restore with 502: Instance \d+: SSH failed: .*"
+        rf"{TEARDOWN_FAILED}Machine \d+ \(label \S+\) was exited, but still rented: \$\S+/h for its disk\. "
+        r"It is destroyed now\."
     )
     knows_the_model(report, machines=2)
     assert report["metrics"]["upload_mbps"] > 0

@@ -40,6 +40,8 @@ AT_HOME = (
     "store/s3.json", "store/security.toml", "store/options", "store/data/mini.options", "*machines/*/etc/hostkey",
 )  # fmt: skip
 
+# Folders of the work tree that no run writes to.
+NOT_OURS = {".git", ".venv"}
 
 TALKATIVE_BROWSER = """#!/bin/sh
 exec '{program}' --enable-logging=stderr --v=1 "$@" 2>>'{log}'
@@ -167,7 +169,6 @@ def hunt(folder: Path, plan: Plan) -> Told:
     began = time.monotonic()
     since = time.time()
     ground = Ground(folder)
-    status = _work_tree()
     canaries.plant(ground.cloud.state_dir)
     processes = Processes()
     failed: list[str] = []
@@ -193,7 +194,7 @@ def hunt(folder: Path, plan: Plan) -> Told:
     search.texts("console", consoles)
     for kind, files in _left(ground).items():
         _search_abroad(search, kind, ground, files)
-    search.files("new in the work tree", _work_tree() - status, PROJECT_DIR, derived=False)
+    search.files("new in the work tree", _work_tree(since, folder), PROJECT_DIR, derived=False)
     for shared in SHARED:
         search.files("shared temporary folders", _new_files(shared, since, folder), shared, derived=False)
     missing = [kind for kind in plan.processes if not processes.kinds()[kind]]
@@ -271,13 +272,9 @@ def _left(ground: Ground) -> dict[str, list[Path]]:
     return left
 
 
-def _work_tree() -> set[Path]:
-    """The files that git does not know, or knows otherwise."""
-    listed = subprocess.run(
-        ["git", "status", "--porcelain", "-z", "--untracked-files=all"],
-        cwd=PROJECT_DIR, stdout=subprocess.PIPE, check=True, text=True,
-    ).stdout  # fmt: skip
-    return {PROJECT_DIR / line[3:] for line in listed.split("\0") if line}
+def _work_tree(since: float, but: Path) -> Iterator[Path]:
+    """What has come or changed in the work tree."""
+    return (path for path in _new_files(PROJECT_DIR, since, but) if not NOT_OURS & set(path.parts))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -81,6 +81,14 @@ def test_an_honest_destruction_is_proven_by_every_witness(house: House) -> None:
     assert "no trace in 2 looks" in (house.ledger.rent(house.rented.intent).proof or "")
 
 
+@pytest.mark.parametrize(("status", "surely"), [("running", 9.5), ("exited", 0)])
+def test_a_machine_that_was_stopped_meanwhile_need_not_cost_what_it_lived(
+    house: House, status: str, surely: float
+) -> None:
+    house.cloud.contracts[FIRST_ID].status = status
+    assert house.destroyer.destroy_and_prove(house.rented).cost.life.at_least == surely
+
+
 def test_the_budget_is_settled_with_the_measured_life(house: House) -> None:
     proof = house.destroyer.destroy_and_prove(house.rented)
     assert (proof.cost.life.at_least, proof.cost.life.at_most) == (9.5, 10)
