@@ -39,8 +39,9 @@ def migration(**changes: object) -> Failover:
     old = RentedMachine(7, "rekindle-run-1", "RTX 3090", 0.3, 0.0, 1, Reservation("a machine", 1.0))
     wish = _Wish("a machine", old.label, None, 1.0, 100.0, 30.0, "")
     one = Failover(
-        old, Identity(7, "key", "boot"), Expected(wish, frozenset({7}), 2, old.reservation, 0.0), "migration"
-    )
+        old, Identity(7, "key", "boot"), Expected(wish, frozenset({7}), 2, old.reservation, 0.0), "migration",
+        begun_epoch=1000.0,
+    )  # fmt: skip
     one.claim = progression(told(**changes))
     one.seen = [Seen(name, at * 0.5, at * 0.5) for at, name in enumerate(MIGRATION_PHASES)]
     one.wall_seconds = one.not_later = 3.0
