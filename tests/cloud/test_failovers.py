@@ -72,6 +72,7 @@ def test_failovers_succeed_and_every_machine_is_paid_for(stage: Stage, tmp_path:
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_a_file_lost_in_one_cycle_is_found_and_the_rest_does_not_run(stage: Stage, tmp_path: Path) -> None:
     with stage.at("restore.finished", Nth(2, lambda data: lose_a_file(stage, data))):
         ended = stage.sandbox(tmp_path, *cycles(4)).to_its_end()

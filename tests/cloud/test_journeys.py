@@ -182,6 +182,7 @@ def test_the_product_dies_in_the_middle_of_a_failover(tmp_path: Path) -> None:
 # ── Machines ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 def test_the_replacement_dies_while_files_come_back(stage: Stage, trouble: EmbeddedCloud, tmp_path: Path) -> None:
     with stage.at("failover.phase", in_phase("restoring", lambda data: trouble.preempt(data["new_instance_id"]))):
         ended = stage.sandbox(tmp_path, *AUTOMATIC).to_its_end()

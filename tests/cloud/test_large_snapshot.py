@@ -57,6 +57,7 @@ def test_an_honest_run_reports_figures_that_fit_together(stage: Stage, tmp_path:
     ]
 
 
+@pytest.mark.nightly
 def test_a_pack_that_is_cut_short_is_found_and_the_snapshot_removed(stage: Stage, tmp_path: Path) -> None:
     before = {one.key for one in stage.store.list("restic/data/")}
     cut: list[str] = []

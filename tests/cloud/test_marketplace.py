@@ -29,6 +29,7 @@ from tests.market_under_test import (
     ssh_command,
     wait_until_none_is_about,
 )
+from tests.nightly import nightly_but
 
 
 @pytest.fixture
@@ -574,7 +575,7 @@ def test_delays_and_rate_limits_of_a_realistic_market(tmp_path: Path) -> None:
         market.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", nightly_but(signal.SIGKILL, [signal.SIGKILL, signal.SIGTERM]))
 def test_a_market_that_ends_comes_back_with_everything(own: MarketUnderTest, how: signal.Signals) -> None:
     own.start()
     running, stopped = own.rent(label="running"), own.rent(label="stopped")

@@ -197,6 +197,7 @@ def test_killed_while_the_product_wakes_a_machine(run: Doomed, put_fault: Callab
     run.nothing_is_left()
 
 
+@pytest.mark.nightly
 def test_interrupted_while_it_boots(run: Doomed, put_fault: Callable[..., None]) -> None:
     put_fault("VAST_URL", kind="machine", machine="boot_hangs")
     run.start("in the wait for its boot")
@@ -208,7 +209,7 @@ def test_interrupted_while_it_boots(run: Doomed, put_fault: Callable[..., None])
     assert run.states() == [State.DESTROYED]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ending", nightly_but(signal.SIGTERM, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
 def test_ended_by_a_signal_while_a_machine_runs(run: Doomed, ending: signal.Signals) -> None:
     run.start("with a machine")
     run.comes_there()

@@ -164,6 +164,7 @@ def test_the_second_machine_is_taken_away_in_the_middle_of_the_restore(
 # ── Many files ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 def test_one_file_that_is_lost_of_many_is_named(stage: Stage, tmp_path: Path) -> None:
     before = snapshots(stage)
     lost: list[str] = []

@@ -186,6 +186,7 @@ def test_damage_after_the_restore_is_found(
     assert stage.rented() == {}
 
 
+@pytest.mark.nightly
 def test_an_object_that_is_deleted_before_the_wake_is_found(stage: Stage, tmp_path: Path) -> None:
     before = {one.key for one in stage.store.list("restic/data/")}
     stage.sandbox(tmp_path / "asleep", *STEPWISE_HIBERNATION).to_its_end().passed()
