@@ -7,11 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageChops
 from robot.api.deco import keyword, library
 from robot.api.types import Secret
 
 from tests.cloud_under_test import CloudUnderTest
 from tests.control_api import ControlApi, eventually
+
+# A browser does not draw the edge of a rounded corner twice in the very same shade: levels of 256.
+SHADES = 8
 
 
 @library(scope="GLOBAL")
@@ -99,3 +103,12 @@ class ConsoleCloud:
         for row in self.ask_api("/instances")["instances"]:
             self.api.http.delete(f"/instances/{row['id']}")
         eventually("the market has no machine", lambda: not self.machines_of_market())
+
+    @keyword
+    def pictures_should_look_the_same(self, one: Path, other: Path) -> None:
+        """Fails when a dot of one picture has another shade in the other, or they differ in size."""
+        with Image.open(one) as first, Image.open(other) as second:
+            assert first.size == second.size, f"{first.size} and {second.size} dots"
+            apart = ImageChops.difference(first.convert("L"), second.convert("L"))
+        most = max(level for level, dots in enumerate(apart.histogram()) if dots)
+        assert most <= SHADES, f"They differ by up to {most} levels of 255 within {apart.getbbox()}."
