@@ -10,6 +10,7 @@ Test Teardown     Mend And Publish Report
 *** Test Cases ***
 Everything Is Far Away
     [Metadata]    Report    faults_slow_network
+    [Tags]    long
     GROUP    [1/3] Provision
         Make All Ways Long
         ${machine}    ${manifest} =    Rent Filled Machine

@@ -55,6 +55,7 @@ Machine That Nobody Lists Is Not Called Destroyed
 Clock Jumps Ahead
     [Documentation]    An hour has passed for the product alone: no machine was idle for so long, or lost.
     [Metadata]    Report    faults_clock_ahead
+    [Tags]    long
     GROUP    [1/4] Provision
         ${machine}    ${manifest} =    Rent Filled Machine
         Hibernate When Idle    ${machine}    after=30 minutes
