@@ -59,6 +59,7 @@ def keep_writing(machine: RentedMachine, root: str, timeout: float) -> None:
     tell(f"Writing: a small file every moment into {root}/{ticks.folder}, until the machine is lost")
     if standby := standby_of(machine):
         waited = ticks.wait_until_on(standby.cpu, timeout)
+        report.current().metrics["first_write_on_standby_sec"] = round(waited.seconds, 3)
         tell(f"Writing: the first one was on the standby after {waited.seconds:.2f} s")
 
 
@@ -208,17 +209,18 @@ def prove(failover: Failover, manifest: Manifest, timeout: float) -> None:
     current.add_check("phases in order, adding up to our clock", "our own clock", phases=check_phases(failover))
     check_another_machine(failover, new)
     current.add_check("another machine took over", "contract, host key, boot id", machines=2)
-    # That the old machine is gone is seen by two looks, a second of the bill apart: files can be compared meanwhile.
+    # That the old machine is gone is seen by two looks, a second of the bill apart: the rest is looked at meanwhile.
     with ThreadPoolExecutor(1) as beside:
         gone = beside.submit(opened.destroyer.prove_gone, failover.old, patience=timeout)
         _compare(failover, new, manifest)
         _measure_loss(failover, new)
+        if failover.standby:
+            synced = should_follow(failover.standby, new, manifest.root, timeout)
+            tell(f"Standby: follows machine {new.id}; a new nonce was on it after {synced.seconds:.2f} s")
+            current.metrics["standby_follows_sec"] = round(synced.seconds, 3)
+            current.add_check("standby follows the new machine", OWN_EYES, looks=synced.looks)
         tell_proof(failover.old, gone.result())
     _ask_market(failover, new)
-    if failover.standby:
-        synced = should_follow(failover.standby, new, manifest.root, timeout)
-        tell(f"Standby: follows machine {new.id}; a new nonce was on it after {synced.seconds:.2f} s")
-        current.add_check("standby follows the new machine", OWN_EYES, looks=synced.looks)
 
 
 def _compare(failover: Failover, new: RentedMachine, manifest: Manifest) -> None:
