@@ -8,8 +8,8 @@ from html import escape
 
 from rekindle.timeline import FAILED, INK, PAD, WIDTH, opening, time_axis
 
-LABEL, ROW, RIGHT = 70, 28, 230
-LEGEND_COLUMN = 110
+LABEL, ROW, RIGHT = 84, 28, 230
+LEGEND_COLUMN = 118
 # Told apart on a light page and on a dark one, and by people who do not see red and green.
 COLOURS = ("#8c8c8c", "#3b78c4", "#e0a100", "#8a5fb5", "#2f9e8f", "#6aa84f", "#b5653a", "#d17fae")
 
@@ -66,5 +66,5 @@ def _row(bar: Bar, y: int, scale: float, colours: Mapping[str, str]) -> list[str
             )
         mark = f'<tspan fill="{FAILED}" font-weight="bold">✗ {escape(bar.trouble)}</tspan>'
         told = f"{told} {mark}".strip()
-    parts.append(f'<text x="{end + 8:.1f}" y="{y + 18}" fill="{INK}">{told}</text>')
+    parts.append(f'<text x="{max(x, end) + 8:.1f}" y="{y + 18}" fill="{INK}">{told}</text>')
     return parts
