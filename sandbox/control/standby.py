@@ -359,9 +359,12 @@ class Standbys:
         for number in range(ROUNDS):
             begun_at, again = time.time(), number > 0
             async with self._urgent_slots:
+                # The standby has what was brought to it from here, unless somebody has changed it: that is seen below.
+                known = association.copy_is_whole and not again
                 association.copy_is_whole = False
                 self._save(association)
-                await sync.pull(standby, copy, thorough=again)
+                if not known:
+                    await sync.pull(standby, copy, thorough=again)
                 copied = await sync.push(copy, machine, thorough=again)
                 changed, different = await asyncio.gather(
                     sync.differences(standby, copy, from_machine=True),
