@@ -9,7 +9,7 @@ Suite Teardown    Compare Crowds And Leave Nothing
 Test Teardown     Publish Report And Leave No Machine
 Test Template     Machines Should Survive Together
 
-Test Tags         load    failover
+Test Tags         load    failover    long
 
 
 *** Test Cases ***
@@ -19,19 +19,15 @@ Three Machines Are Lost At Once
 One Machine Is Lost
     [Documentation]    What the others are compared with.
     [Metadata]    Report    failovers_at_once_1
-    [Tags]    long
     ${1}
 Five Machines Are Lost At Once
     [Metadata]    Report    failovers_at_once_5
-    [Tags]    long
     ${5}
 Ten Machines Are Lost At Once
     [Metadata]    Report    failovers_at_once_10
-    [Tags]    long
     ${10}
 Many Machines Are Lost At Once
     [Metadata]    Report    failovers_at_once_many
-    [Tags]    long
     ${FAILOVERS}
 
 

@@ -299,6 +299,7 @@ def test_migration_that_cannot_be_leaves_the_machine_at_work(api: FailoverApi) -
     assert "gpu_type is missing" in str(api.call("POST", f"/instances/{instance_id}/migrate", 422, json={}))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("phase", nightly_but("copying", ["provisioning", "copying", "verifying", "switching"]))
 def test_killed_in_mid_migration(own_cloud: CloudUnderTest, phase: str) -> None:
     own_cloud.up()

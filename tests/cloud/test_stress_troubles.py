@@ -134,6 +134,7 @@ def test_the_bucket_gives_nothing_away(stage: Stage, trouble: EmbeddedCloud, tmp
 # ── Machines ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 def test_the_second_machine_is_taken_away_in_the_middle_of_the_restore(
     stage: Stage, trouble: EmbeddedCloud, tmp_path: Path
 ) -> None:

@@ -244,6 +244,7 @@ def test_clouds_that_start_at_the_same_moment_get_ports_of_their_own(tmp_path: P
 # ── one part alone ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.nightly
 def test_the_store_is_stopped_and_started_while_the_rest_runs_on(own_cloud: CloudUnderTest) -> None:
     own_cloud.up()
     before = running(own_cloud)

@@ -22,7 +22,7 @@ WORKERS = 4  # most of a run is waiting, so there may be more of them than proce
 # For every day: one saboteur of each kind, on a suite that notices it soon, and an honest run of each of those suites.
 EVERY_DAY = {
     "bill_is_too_low": "auto_hibernation",
-    "destroyed_machine_lives": "target_is_fit",
+    "destroyed_machine_lives": "many_files",
     "hash_tool_is_missing": "many_files",
     "pack_is_missing": "large_snapshot",
     "restore_drops_a_file": "many_files",
