@@ -296,6 +296,8 @@ class Restic:
                 if finished.code and "does not exist" in finished.words:
                     self._has_quick_key.unlink(missing_ok=True)
                     finished = await self._run("init", "--no-cache")
+                    if "PutObject: Access Denied" in finished.words:  # the bucket is there, and stays as it is
+                        raise self._failure("init", finished)
                 if not finished.code:
                     await self._quicken()
                     return

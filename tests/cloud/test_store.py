@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from mypy_boto3_s3 import S3Client
 
+from sandbox.control import restic
 from sandbox.parts import Part, Running, parts_of
 from sandbox.ports import PortPicker
 from sandbox.state import CloudConfig, Ports, Secrets, StateDir
@@ -196,6 +199,21 @@ def test_there_is_room_for_deleting_in_a_full_bucket(store: Store, broken: Calla
     broken("full")
     store.b2.delete_object(Bucket=store.secrets.b2_bucket, Key="kept")
     assert store.b2.list_objects_v2(Bucket=store.secrets.b2_bucket)["KeyCount"] == 0
+
+
+def test_no_repository_is_waited_for_where_none_may_be_made(
+    store: Store, broken: Callable[[Trouble], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restic, "STORE_WITHIN", math.inf)
+    known = restic.Credentials(
+        repository=f"s3:{store.config.store_url}/{store.secrets.b2_bucket}/none-yet",
+        key_id=store.secrets.b2_key_id,
+        key=store.secrets.b2_application_key,
+        password="unused",  # noqa: S106 - there is nothing to open
+    )
+    broken("read-only")
+    with pytest.raises(restic.ResticError, match=r"^restic init: .*Access Denied\.$"):
+        asyncio.run(asyncio.wait_for(restic.Restic(known, tmp_path / "keys").snapshots(), DEADLINE))
 
 
 def test_a_store_that_does_not_obey_is_told(store: Store) -> None:

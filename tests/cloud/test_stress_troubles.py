@@ -31,9 +31,10 @@ DATA = "restic/data/"
 
 @pytest.fixture
 def trouble(stage: Stage) -> Iterator[EmbeddedCloud]:
-    """Breaks the cloud of the stage; all is well again after the test."""
+    """Breaks the cloud of the stage, once its repository is there; all is well again after the test."""
     cloud = EmbeddedCloud(stage.cloud.state_dir)
     cloud.up(lease=os.getpid())
+    wait_until("the repository to be made", lambda: stage.store.list("restic/config"), bool, timeout=WITHIN)
     yield cloud
     cloud.mend()
 
