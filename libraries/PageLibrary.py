@@ -38,6 +38,7 @@ _CARDS = """() => [...document.querySelectorAll('[data-testid^="machine-card-"]'
         label: part('open-details').textContent,
         gpu: part('machine-gpu').textContent,
         price: part('machine-price').value,
+        state: part('machine-status').textContent,
     };
 })"""
 # Everything that a person can read on the page.
@@ -154,7 +155,7 @@ class PageLibrary:
 
     @keyword
     def page_should_list_our_machines(self, timeout: timedelta = SHOWN) -> None:
-        """Compares the cards of this run's machines with what the API lists of them: id, label, GPU, price.
+        """Compares the cards of this run's machines with what the API lists of them: id, label, GPU, price, state.
 
         Each must have one card, and none of ours may be left over. Machines of others come and go, and do not count.
 

@@ -13,23 +13,35 @@ from rekindle.dumont_views import InstanceView
 # The page tells a price as the API does.
 EXACT = 1e-6
 
+# What the page calls the states of the API. While the product works on a machine it names the work instead.
+STATES = {
+    "running": "Online",
+    "loading": "Inicializando",
+    "created": "Criando",
+    "exited": "Parada",
+    "stopped": "Parada",
+    "offline": "Offline",
+}
+
 _NUMBER_OF_GPUS = re.compile(r"^\d+ \W ")
 
 
 @dataclass(frozen=True)
 class Card:
-    """One card as it is on the page. `price` is in USD an hour, None where the page shows none."""
+    """One card as it is on the page. `price` in USD an hour, None where it shows none; `state` in the page's words."""
 
     id: int
     label: str
     gpu: str
     price: float | None
+    state: str
 
     @classmethod
     def read(cls, seen: Mapping[str, Any]) -> Self:
         """What a browser has found. Where a machine has several GPUs, their number stands before the model."""
         model = _NUMBER_OF_GPUS.sub("", str(seen["gpu"]))
-        return cls(int(seen["id"]), str(seen["label"]), model, float(seen["price"]) if seen["price"] else None)
+        price = float(seen["price"]) if seen["price"] else None
+        return cls(int(seen["id"]), str(seen["label"]), model, price, str(seen["state"]))
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,8 @@ def _differences(row: InstanceView, card: Card) -> list[str]:
         for what, (expected, seen) in told.items()
         if expected != seen
     ]
+    if card.state in STATES.values() and card.state != STATES.get(row.actual_status or ""):
+        wrong.append(f"machine {row.id}: it is {row.actual_status or 'in no known state'}, and shown as {card.state!r}")
     if card.price is None or abs(card.price - row.dph_total) > EXACT:
         wrong.append(f"machine {row.id}: ${row.dph_total}/h is shown as {card.price}")
     return wrong

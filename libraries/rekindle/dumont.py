@@ -301,7 +301,8 @@ class DumontClient(ServiceClient):
         """Has a snapshot brought onto a machine. The call lasts as long as the restore.
 
         Raises:
-            Mismatch: `success` is not true or `errors` is not empty; the older product says success either way.
+            Mismatch: `success` is not true or `errors` is not empty (the older product says success either way), or
+                the answer names another snapshot.
             Refused: with the product's words (unknown snapshot, the machine is not running, …).
         """
         body = {"snapshot_id": snapshot_id, "target_path": target_path, "instance_id": instance_id}
@@ -316,8 +317,11 @@ class DumontClient(ServiceClient):
                 f"The restore of snapshot {snapshot_id} onto machine {instance_id} failed: "
                 f"success is {answer.get('success')!r}, {_reasons(answer)}."
             )
+        told = str(answer.get("snapshot_id") or snapshot_id)
+        if not told.startswith(snapshot_id) and not snapshot_id.startswith(told):  # ids may be told in short
+            raise Mismatch(f"Snapshot {snapshot_id} was to be restored onto machine {instance_id}, not {told}.")
         return RestoreResult(
-            snapshot_id=str(answer.get("snapshot_id") or snapshot_id),
+            snapshot_id=told,
             target_path=str(answer.get("target_path") or target_path),
             files_restored=int(number(answer.get("files_restored"))),
             seconds=seconds,

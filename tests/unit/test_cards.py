@@ -13,12 +13,14 @@ OURS = Ours(living=frozenset({1, 2}), ended=frozenset({9}), prefix="rekindle-run
 STRANGER = 7
 
 
-def row(id_: int, label: str | None = "rekindle-run-1", gpu: str = "RTX 4090", price: float = 0.5) -> InstanceView:
-    return InstanceView(id_, label, "running", "running", "127.0.0.1", 22, price, gpu, 100)
+def row(id_: int, label: str | None = "rekindle-run-1", state: str | None = "running") -> InstanceView:
+    return InstanceView(id_, label, "running", state, "127.0.0.1", 22, 0.5, "RTX 4090", 100)
 
 
-def card(id_: int, label: str = "rekindle-run-1", gpu: str = "RTX 4090", price: float | None = 0.5) -> Card:
-    return Card(id_, label, gpu, price)
+def card(
+    id_: int, label: str = "rekindle-run-1", gpu: str = "RTX 4090", price: float | None = 0.5, state: str = "Online"
+) -> Card:
+    return Card(id_, label, gpu, price, state)
 
 
 ROWS = [row(1), row(2, None), row(STRANGER, "rekindle-other-1")]
@@ -48,10 +50,17 @@ def test_others_may_come_and_go_between_the_two_looks() -> None:
         (ROWS, [card(1, gpu="H100"), CARDS[1]], "machine 1: GPU 'RTX 4090' is shown as 'H100'"),
         (ROWS, [card(1, price=0.4), CARDS[1]], "machine 1: $0.5/h is shown as 0.4"),
         (ROWS, [card(1, price=None), CARDS[1]], "machine 1: $0.5/h is shown as None"),
+        (ROWS, [card(1, state="Parada"), CARDS[1]], "machine 1: it is running, and shown as 'Parada'"),
+        ([row(1, state="offline"), *ROWS[1:]], CARDS, "machine 1: it is offline, and shown as 'Online'"),
+        ([row(1, state=None), *ROWS[1:]], CARDS, "machine 1: it is in no known state, and shown as 'Online'"),
     ],
 )
 def test_what_is_wrong_with_ours_is_told(rows: list[InstanceView], cards: list[Card], words: str) -> None:
     assert compare(OURS, rows, cards).wrong == (words,)
+
+
+def test_the_work_on_a_machine_may_stand_in_place_of_its_state() -> None:
+    assert compare(OURS, ROWS, [card(1, state="Migrando"), *CARDS[1:]]).wrong == ()
 
 
 def test_a_machine_that_sleeps_has_a_card_without_a_price() -> None:
@@ -63,6 +72,6 @@ def test_a_machine_that_sleeps_has_a_card_without_a_price() -> None:
     [("RTX 4090", "RTX 4090"), ("2 \N{MULTIPLICATION SIGN} RTX 4090", "RTX 4090"), ("1080 Ti", "1080 Ti")],
 )
 def test_a_card_is_read_from_the_page(gpu: str, model: str) -> None:
-    seen: dict[str, Any] = {"id": "29070001", "label": "mine", "gpu": gpu, "price": "0.25"}
-    assert Card.read(seen) == Card(29070001, "mine", model, 0.25)
+    seen: dict[str, Any] = {"id": "29070001", "label": "mine", "gpu": gpu, "price": "0.25", "state": "Online"}
+    assert Card.read(seen) == Card(29070001, "mine", model, 0.25, "Online")
     assert Card.read(seen | {"price": ""}).price is None

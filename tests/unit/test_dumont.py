@@ -453,6 +453,19 @@ def test_a_restore_is_one_only_with_success_and_without_errors(answer: dict[str,
     assert str(error.value) == f"The restore of snapshot 1a onto machine 7 failed: {words}"
 
 
+def test_a_restore_of_another_snapshot_is_told() -> None:
+    answer = {"success": True, "snapshot_id": "2b", "errors": []}
+    with pytest.raises(Mismatch) as error:
+        Product({"POST /api/v1/snapshots/restore": answer}).client().restore("1a", 7)
+    assert str(error.value) == "Snapshot 1a was to be restored onto machine 7, not 2b."
+
+
+@pytest.mark.parametrize(("asked", "told"), [("1a2b", "1a"), ("1a", "1a2b")])
+def test_a_snapshot_may_be_told_in_short(asked: str, told: str) -> None:
+    answer = {"success": True, "snapshot_id": told, "errors": []}
+    assert Product({"POST /api/v1/snapshots/restore": answer}).client().restore(asked, 7).snapshot_id == told
+
+
 def test_deleting_a_snapshot() -> None:
     product = Product({"DELETE /api/v1/snapshots/1a": [{"success": True}, (404, {"error": "no such snapshot"})]})
     client = product.client()
