@@ -318,7 +318,7 @@ class Migrations:
                 migration.note(f"{migration.files} files are equal on both machines")
                 self._enter(migration, "switching")
                 return
-            copied = await self._hops(migration, old, new)
+            copied = await self._hops(migration, old, new, thorough=True)
             migration.files, migration.bytes = copied.files, copied.bytes
         what = "; ".join([name for names in found for name in names][: sync.NAMES_TOLD])
         raise ApiError(409, f"The workspace of instance {migration.instance_id} kept changing: {what}")
@@ -344,10 +344,10 @@ class Migrations:
         self._fleet.remove(old_id)
         await self._forget_copy(migration)
 
-    async def _hops(self, migration: Migration, old: Machine, new: Machine) -> sync.Copied:
+    async def _hops(self, migration: Migration, old: Machine, new: Machine, *, thorough: bool = False) -> sync.Copied:
         copy = self._copies / migration.migration_id
-        await sync.pull(old, copy, excludes=EVERYTHING)
-        return await sync.push(copy, new, excludes=EVERYTHING)
+        await sync.pull(old, copy, excludes=EVERYTHING, thorough=thorough)
+        return await sync.push(copy, new, excludes=EVERYTHING, thorough=thorough)
 
     async def _both(self, migration: Migration) -> tuple[Machine, Machine]:
         assert migration.new_instance_id is not None  # noqa: S101 - it was rented

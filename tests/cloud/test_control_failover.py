@@ -245,14 +245,20 @@ def test_killed_in_each_phase(own_cloud: CloudUnderTest, phase: str) -> None:
 
 
 def test_migration_loses_nothing(api: FailoverApi) -> None:
-    """Not even what a standby leaves out, nor what a process writes meanwhile."""
+    """Neither what a standby leaves out, nor what is written meanwhile, nor a file that looks as when it was copied."""
     instance_id = api.protected(label="mover", files=FILES)
     api.run(instance_id, "mkdir /workspace/.git; echo ref >/workspace/.git/HEAD; echo x >/workspace/x.log")
     api.run(
         instance_id,
         "setsid bash -c 'while sleep 0.05; do echo $((++n)) >>/workspace/count; done' </dev/null >/dev/null 2>&1 &",
     )
-    event = api.migrated(instance_id, gpu_type="RTX 4090", max_price=2)
+
+    def rewrite() -> None:
+        if api.call("GET", f"/instances/{instance_id}/migrate")["phase"] == "final_sync":
+            api.run(instance_id, "cd /workspace/a; touch -r 1 /tmp/as; echo 2 >1; touch -r /tmp/as 1")
+
+    with api.at("migration.phase", rewrite):
+        event = api.migrated(instance_id, gpu_type="RTX 4090", max_price=2)
     assert event["success"], event
     assert [one["phase"] for one in event["phases"]] == [
         "searching_gpu",
@@ -266,7 +272,7 @@ def test_migration_loses_nothing(api: FailoverApi) -> None:
     assert sum(event["phase_timings_ms"].values()) == pytest.approx(event["total_time_ms"], abs=0.01)
     new_id = event["new_instance_id"]
     assert [(one["id"], one["gpu_name"], one["label"]) for one in api.at_market()] == [(new_id, "RTX 4090", "mover")]
-    assert api.run(new_id, "cd /workspace; cat .git/HEAD x.log a/1; readlink link") == "ref\nx\n1\na/1\n"
+    assert api.run(new_id, "cd /workspace; cat .git/HEAD x.log a/1; readlink link") == "ref\nx\n2\na/1\n"
     counted = api.run(new_id, "cat /workspace/count").split()
     assert counted == [str(number + 1) for number in range(len(counted))] != []
     assert f"migrated to instance {new_id}" in api.error("GET", f"/instances/{instance_id}", 404)
