@@ -26,6 +26,12 @@ HOW_TO_INSTALL = (
 # Playwright says one of these when it has no browser of its own.
 MISSING = ("Executable doesn't exist", "executable doesn't exist", "Please run the following command")
 
+NO_SCREEN = (
+    "HEADLESS:False shows the browser's window, and there is no screen to show it on (DISPLAY is not set, or nothing "
+    "answers there). Leave it out, or run the whole command under `xvfb-run`."
+)
+SCREENLESS = "Missing X server"  # Chromium's words
+
 
 @dataclass(frozen=True)
 class BrowserChoice:
@@ -99,4 +105,6 @@ def explained(error: Exception) -> Exception:
     text = str(error)
     if any(sign in text for sign in MISSING):
         return Misconfigured(HOW_TO_INSTALL)
+    if SCREENLESS in text:
+        return Misconfigured(NO_SCREEN)
     return error

@@ -78,6 +78,8 @@ def test_it_talks_to_nobody_but_the_page(page: str, user: int, arguments: tuple[
 def test_what_playwright_says_is_explained() -> None:
     missing = AssertionError("browserType.launch: Executable doesn't exist at /root/.cache/ms-playwright/chrome")
     assert "rfbrowser install chromium" in str(explained(missing))
+    screenless = AssertionError("browserType.launch: Target page has been closed\n[err] Missing X server or $DISPLAY\n")
+    assert str(explained(screenless)).startswith("HEADLESS:False shows the browser's window, and there is no screen")
     other = AssertionError("Page crashed")
     assert explained(other) is other
 
