@@ -11,9 +11,9 @@ from robot.api.deco import keyword, library
 from robot.errors import ExecutionFailed
 from robot.libraries.BuiltIn import BuiltIn
 
-import failing_over
-from console import tell
-from ProvisioningLibrary import tell_proof, tell_rented
+from library_parts import failing_over
+from library_parts.console import tell
+from library_parts.telling import tell_proof, tell_rented
 from rekindle import report, target
 from rekindle.cycles import AfterFailure, Cycle, Failovers, compared, phases_of
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown

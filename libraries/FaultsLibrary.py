@@ -10,7 +10,7 @@ from typing import Any, Literal
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
-from console import tell
+from library_parts.console import tell
 from rekindle import report, target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.errors import Misconfigured, Mismatch, Unknown

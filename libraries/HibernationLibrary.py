@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from robot.api.deco import keyword, library
 
-from console import tell
-from deleting import delete_snapshot
-from ProvisioningLibrary import tell_rented
+from library_parts.console import tell
+from library_parts.deleting import delete_snapshot
+from library_parts.telling import tell_rented
 from rekindle import hibernating, report, target
 from rekindle.errors import CapabilityMissing
 from rekindle.hibernation import Hibernation, Maker, forget, keep, newest

@@ -11,10 +11,12 @@ from datetime import timedelta
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-import failing_over
-from console import kept_back, tell
 from HibernationLibrary import HibernationLibrary
-from ProvisioningLibrary import GONE_TIMEOUT, ProvisioningLibrary
+from library_parts import failing_over
+from library_parts.console import kept_back, tell
+from library_parts.side_by_side import publish
+from library_parts.telling import GONE_TIMEOUT
+from ProvisioningLibrary import ProvisioningLibrary
 from rekindle import renting, report
 from rekindle.cycles import Cycle, Failovers
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
@@ -23,7 +25,6 @@ from rekindle.growth import Growth, Row
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 from rekindle.wording import counted
-from side_by_side import publish
 from StandbyLibrary import StandbyLibrary
 from WorkspaceLibrary import WorkspaceLibrary
 

@@ -10,7 +10,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
-from console import headline
+from library_parts.console import headline
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report

@@ -7,7 +7,7 @@ import secrets
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from console import tell
+from library_parts.console import tell
 from rekindle import report, target
 from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Mismatch

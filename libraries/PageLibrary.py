@@ -11,8 +11,8 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
-from console import tell
-from ProvisioningLibrary import tell_rented
+from library_parts.console import tell
+from library_parts.telling import tell_rented
 from rekindle import browsers, cards, report, target
 from rekindle.errors import CapabilityMissing, Mismatch, Unknown
 from rekindle.failover import Failover

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from robot.api.deco import keyword, library
 
-from console import tell
+from library_parts.console import tell
 from rekindle import target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.rented import RentedMachine

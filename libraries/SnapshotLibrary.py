@@ -10,8 +10,8 @@ from robot import result, running
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
-from console import progress, tell
-from deleting import delete_snapshot, is_row_of, snapshots_in_bucket
+from library_parts.console import progress, tell
+from library_parts.deleting import delete_snapshot, is_row_of, snapshots_in_bucket
 from rekindle import report, target
 from rekindle.dumont_views import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError

@@ -7,17 +7,16 @@ from datetime import timedelta
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from console import tell
-from ProvisioningLibrary import GONE_TIMEOUT, tell_standby_proof
+from library_parts.console import tell
+from library_parts.standing_by import OWN_EYES, standby_of
+from library_parts.telling import GONE_TIMEOUT, tell_standby_proof
 from rekindle import report, target
-from rekindle.errors import Misconfigured, Mismatch, Unknown
+from rekindle.errors import Misconfigured
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 from rekindle.standby import NOT_WITNESSED, Standby, Synced
 from rekindle.timeline import table
 from rekindle.wording import counted
-
-OWN_EYES = "SSH to the GPU machine, then to its standby"
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN")
@@ -167,26 +166,3 @@ def _known(standby: Standby) -> Standby:
     else:
         current.not_witnessed.append(f"CPU cloud: {NOT_WITNESSED}")
     return standby
-
-
-def standby_of(machine: RentedMachine) -> Standby | None:
-    """The standby that this run has made for a machine, if any."""
-    return next((one for one in target.current().made_standbys if one.machine is machine and not one.gone), None)
-
-
-def should_follow(standby: Standby, new: RentedMachine, root: str, timeout: float) -> Synced:
-    """Proves that a standby mirrors another machine from now on: the product says so, and a nonce arrives.
-
-    Raises:
-        Mismatch: the product has another standby for the new machine, or none.
-    """
-    opened = target.current()
-    view = opened.dumont.standby(new.id)
-    if view is None:
-        raise Mismatch(f"{new} has no CPU standby, although {standby.name} stood by the machine that it replaces.")
-    if view.name != standby.name:
-        raise Mismatch(f"{new} has the CPU standby {view.name}; the machine that it replaces had {standby.name}.")
-    if view.gpu_failed:
-        raise Unknown(f"Dumont Cloud says of {standby.name} that {new} has failed.")
-    standby.machine = new
-    return opened.standbys.wait_until_synced(standby, root, timeout)

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 from robot.api.deco import keyword, library
 
-import failing_over
-from console import tell
-from ProvisioningLibrary import tell_proof, tell_standby_proof
+from library_parts import failing_over
+from library_parts.console import tell
+from library_parts.side_by_side import publish
+from library_parts.standing_by import standby_of
+from library_parts.telling import tell_proof, tell_standby_proof
 from rekindle import report, target
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
@@ -18,8 +20,6 @@ from rekindle.rented import RentedMachine
 from rekindle.staying_lost import stay_lost
 from rekindle.strategies import Comparison, Row
 from rekindle.waiting import wait_until
-from side_by_side import publish
-from StandbyLibrary import standby_of
 
 # A machine that shall stay lost is looked at for so many times as long as the slowest failover here needed to begin.
 LONGER = 3

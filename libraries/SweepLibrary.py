@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from console import tell
+from library_parts.console import tell
 from rekindle import report, target
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES
 from rekindle.destruction import NOT_WITNESSED

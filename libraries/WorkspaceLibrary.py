@@ -5,7 +5,7 @@ from __future__ import annotations
 from robot.api import logger
 from robot.api.deco import keyword, library
 
-from console import ProgressLine, tell
+from library_parts.console import ProgressLine, tell
 from rekindle import report
 from rekindle.changing import change_files
 from rekindle.data_set import create_data_set

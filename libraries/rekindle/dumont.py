@@ -74,10 +74,6 @@ class DumontClient(ServiceClient):
     def __repr__(self) -> str:
         return f"DumontClient({self._http.url!r}, {self._email!r})"
 
-    def health(self) -> dict[str, Any]:
-        """What `/health` says; needs no login."""
-        return _object(self._http.get("/health"), "GET /health")
-
     def login(self) -> None:
         """Logs in.
 
@@ -419,10 +415,6 @@ class DumontClient(ServiceClient):
         """
         self.needs("POST", f"{API}/standby/{{id}}/enable", "CPU standbys")
         self._call("POST", f"/standby/{instance_id}/enable", {})
-
-    def disable_standby(self, instance_id: int, *, timeout: float = 180.0) -> None:
-        """Asks for the end of a standby; returns when the product says that its machine is gone."""
-        self._call("POST", f"/standby/{instance_id}/disable", {}, timeout=timeout)
 
     def stop_syncing(self, instance_id: int) -> None:
         """Has a standby left as it is, while its machine goes on."""

@@ -88,11 +88,6 @@ class Rent:
     closed_at: float | None
     proof: str | None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a machine of this rent may be running."""
-        return self.state in {State.INTENDED, State.CREATED}
-
     def is_of(self, label: str | None, instance_id: int) -> bool:
         """Whether a machine in a listing is this rent's, so that it may be destroyed.
 

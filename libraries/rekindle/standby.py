@@ -7,7 +7,6 @@ itself, which must hold over SSH what we have written on the GPU machine after t
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,6 @@ NOT_WITNESSED = "the CPU cloud is declined"
 
 _WRITE = 'printf "%s\\n" "$2" >"$1.part" && mv -- "$1.part" "$1"'
 _READ = 'cat -- "$1" 2>/dev/null || true'
-_REMOVE = 'rm -f -- "$1"'
 
 
 @dataclass
@@ -297,18 +295,6 @@ class Standbys:
         spent = standby.cost(self.clock.now()).usd
         self.renter.standby_gone(standby.intent, "deleted at the CPU cloud by Rekindle", spent)
         return " Rekindle has deleted it at the CPU cloud itself."
-
-
-def write_nonce(machine: Machine, path: str) -> tuple[str, float]:
-    """Writes a fresh nonce into a file of a machine. Returns it, and the moment at which it was surely there."""
-    nonce = secrets.token_hex(16)
-    machine.run(_WRITE, path, nonce)
-    return nonce, time.monotonic()
-
-
-def remove_file(machine: Machine, path: str) -> None:
-    """Removes a file of a machine; one that is not there is fine."""
-    machine.run(_REMOVE, path)
 
 
 def _lives(ssh: Machine) -> bool:

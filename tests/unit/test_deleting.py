@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deleting import delete_snapshot
+from library_parts.deleting import delete_snapshot
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.restic_repository import ResticRepository

@@ -53,7 +53,6 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 def test_an_intent_holds_all_that_is_needed_to_find_the_machine(ledger: Ledger) -> None:
     rent = ledger.rent(intend(ledger))
-    assert rent.is_open
     assert rent.owner == process_identity(os.getpid())
     assert (rent.run_id, rent.target, rent.label, rent.offer_id, rent.price, rent.minutes) == (
         "run",
@@ -89,7 +88,7 @@ def test_the_first_proof_stays(ledger: Ledger) -> None:
     ledger.never_created(intent, "not listed")
     ledger.destroyed(intent, "somebody else's")
     rent = ledger.rent(intent)
-    assert (rent.state, rent.proof, rent.is_open) == (State.NEVER_CREATED, "not listed", False)
+    assert (rent.state, rent.proof) == (State.NEVER_CREATED, "not listed")
 
 
 def test_open_rents_can_be_asked_for_one_run(ledger: Ledger) -> None:

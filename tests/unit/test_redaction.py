@@ -94,7 +94,7 @@ CANARY = "c4n4ry-0f-4-p4ssw0rd"
 LEAKY_LIBRARY = f'''
 import logging
 from robot.api import logger
-from console import tell
+from library_parts.console import tell
 from rekindle.redaction import KNOWN
 
 CANARY = "{CANARY}"

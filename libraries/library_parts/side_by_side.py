@@ -8,7 +8,7 @@ from typing import Protocol
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
-from console import tell
+from library_parts.console import tell
 from rekindle.report import Report, Section
 
 

@@ -13,8 +13,9 @@ from typing import Literal
 
 from robot.api import logger
 
-from console import tell
-from ProvisioningLibrary import tell_proof
+from library_parts.console import tell
+from library_parts.standing_by import OWN_EYES, should_follow, standby_of
+from library_parts.telling import tell_proof
 from rekindle import report, target
 from rekindle.cost import Cost, Life
 from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
@@ -40,7 +41,6 @@ from rekindle.renting import Expected
 from rekindle.ticks import Ticks, without
 from rekindle.timeline import table
 from rekindle.wording import counted
-from StandbyLibrary import OWN_EYES, should_follow, standby_of
 
 # A replacement may cost so many times the old price: the product's own limit.
 DEARER = 2.0

@@ -8,7 +8,7 @@ from robot import result, running
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
-from console import tell
+from library_parts.console import tell
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from console import tell
+from library_parts.console import tell
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.space import freed
