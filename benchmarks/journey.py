@@ -19,9 +19,9 @@ from rekindle import browsers, target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.errors import Misconfigured
 from rekindle.failover import Failover, Identity, follow
-from rekindle.files import create_test_files
 from rekindle.rented import RentedMachine
 from rekindle.waiting import wait_until
+from rekindle.workspace_files import create_test_files
 
 FOLLOWED = 5  # failovers that are only followed
 SYNCS = ("first_write_on_standby_sec", "standby_follows_sec")

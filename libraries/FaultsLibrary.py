@@ -154,7 +154,7 @@ class FaultsLibrary:
         tell("Market: lists no machine from now on")
 
     @keyword
-    def market_should_refuse(
+    def let_market_refuse(
         self, match: str, status: int, times: int | None = None, retry_after: timedelta | None = None
     ) -> None:
         """Lets the market refuse some requests with an error, as it does under load.
@@ -168,18 +168,21 @@ class FaultsLibrary:
         self._refuse("market", match, status, times, retry_after)
 
     @keyword
-    def product_should_refuse(
+    def let_product_refuse(
         self, match: str, status: int, times: int | None = None, retry_after: timedelta | None = None
     ) -> None:
-        """Lets Dumont Cloud refuse some requests, as [Market Should Refuse] lets the market.
+        """Lets Dumont Cloud refuse some requests, as [Let Market Refuse] lets the market.
 
         Args:
-            match, status, times, retry_after: as there.
+            match: regular expression, searched in `METHOD /path`.
+            status: 429, 500, 503, …
+            times: how often; until [Mend Sandbox] when not given.
+            retry_after: what it asks its clients to wait; it says nothing of that when not given.
         """
         self._refuse("control", match, status, times, retry_after)
 
     @keyword
-    def market_should_offer_nothing(self) -> None:
+    def let_market_offer_nothing(self) -> None:
         """Lets the market find no offer, whatever is searched for, until [Mend Sandbox]."""
         fault = {
             "name": "no-offers",
@@ -212,6 +215,9 @@ class FaultsLibrary:
         Args:
             part: whose; `control` is Dumont Cloud.
             ahead: how far it shall be ahead of ours; behind when negative.
+
+        Raises:
+            AssertionError: the clocks of this cloud cannot be set; says how it must be started.
         """
         cloud, seconds = _cloud(), ahead.total_seconds()
         cloud.set_clock(part, seconds)

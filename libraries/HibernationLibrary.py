@@ -11,7 +11,7 @@ from library_parts.deleting import delete_snapshot
 from library_parts.telling import tell_rented
 from rekindle import hibernating, report, target
 from rekindle.errors import CapabilityMissing
-from rekindle.hibernation import Hibernation, Maker, forget, keep, newest
+from rekindle.kept_hibernations import Hibernation, Maker, forget, keep, newest
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 

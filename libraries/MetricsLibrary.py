@@ -14,7 +14,8 @@ from library_parts.console import headline
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report
-from rekindle.timeline import checks_table, machines_table, timeline
+from rekindle.tables import checks_table, machines_table
+from rekindle.timeline import timeline
 
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
 

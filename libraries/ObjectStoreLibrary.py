@@ -15,7 +15,7 @@ from rekindle.manifest import Manifest
 from rekindle.objects import KeysRefused, ObjectStore
 from rekindle.restic_repository import Stored
 from rekindle.space import freed
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.transfer import Transfer, Transfers, compression_ratio, uploaded
 from rekindle.wording import counted, number
 

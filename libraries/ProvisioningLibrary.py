@@ -20,8 +20,8 @@ from library_parts.redacting import Redacting
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
 from rekindle import renting, target
 from rekindle.errors import Misconfigured, Mismatch, RekindleError
+from rekindle.hiding import HidingAdapter
 from rekindle.rented import RentedMachine
-from rekindle.sessions import HidingAdapter
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending()])
@@ -48,8 +48,9 @@ class ProvisioningLibrary:
                 from the environment or a file, under the names that `python -m sandbox env` prints.
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
                 Each process that pabot starts is a run of its own.
-            declined: witnesses that cannot be asked: `market` (no key of the GPU market), `restic` (no repository
-                password), or both with a comma between them. Reports then say "not witnessed".
+            declined: witnesses that cannot be asked, with commas between them: `market` (no key of the GPU market),
+                `restic` (no such program on this side), `gcp` (no token of the CPU cloud). Reports then say "not
+                witnessed".
             state_dir: where the embedded cloud keeps everything, so that several can stand side by side; the default
                 one is kept between runs. `temporary` is a cloud for this process alone, removed when that ends;
                 `breakable` is such a cloud whose network can be broken and whose clocks can be set.

@@ -1,4 +1,4 @@
-"""Starts, stops and breaks the embedded cloud. For tests of the keywords themselves, not for suites."""
+"""Starts, stops and breaks the embedded cloud. On a live target every keyword of it fails."""
 
 from __future__ import annotations
 

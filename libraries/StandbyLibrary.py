@@ -15,7 +15,7 @@ from rekindle.errors import Misconfigured
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 from rekindle.standby import NOT_WITNESSED, Standby, Synced
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.wording import counted
 
 

@@ -15,7 +15,7 @@ from rekindle.destruction import NOT_WITNESSED
 from rekindle.errors import Mismatch, Unknown
 from rekindle.report import Json
 from rekindle.sweeping import Judged, Swept
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.wording import counted, in_words
 
 NOUNS = {MARKET: "machine", PRODUCT: "machine", VOLUMES: "volume", CPU_CLOUD: "CPU machine"}

@@ -9,13 +9,13 @@ from library_parts.console import ProgressLine, tell
 from rekindle import report
 from rekindle.changing import change_files
 from rekindle.data_set import create_data_set
-from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.model_file import ModelFile, check_fit, check_model_file, create_model_file, size_in_bytes
 from rekindle.poison import poison
 from rekindle.rented import RentedMachine
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.wording import counted, number
+from rekindle.workspace_files import WorkspacePlan, create_test_files
 
 WITNESS = "SSH to the machine"
 NAMED = 5

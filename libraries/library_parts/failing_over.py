@@ -38,8 +38,8 @@ from rekindle.failover_views import Progression
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected
+from rekindle.tables import table
 from rekindle.ticks import Ticks, without
-from rekindle.timeline import table
 from rekindle.wording import counted
 
 # A replacement may cost so many times the old price: the product's own limit.

@@ -13,7 +13,7 @@ from rekindle.cost import by_kind
 from rekindle.destruction import Gone, Proof
 from rekindle.rented import RentedMachine
 from rekindle.standby import Standby
-from rekindle.timeline import table
+from rekindle.tables import table
 
 GONE_TIMEOUT = timedelta(seconds=30)
 

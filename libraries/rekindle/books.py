@@ -17,7 +17,7 @@ from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, Life, b
 from rekindle.errors import Mismatch
 from rekindle.rented import RentedMachine
 from rekindle.report import Json, write_document
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.wording import counted
 
 HEADING = ("paid for", "USD/h", "measured, USD", "billed, USD", "of it", "traffic, USD", "difference, USD", "one unit")

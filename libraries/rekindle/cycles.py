@@ -12,7 +12,7 @@ from rekindle.cycle_chart import Bar, chart
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.failover import Failover
 from rekindle.report import Check, Json, Step
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.wording import counted, number
 
 STATISTICS = ("mean", "min", "max", "stdev", "p50", "p95")

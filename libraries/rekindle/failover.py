@@ -21,8 +21,8 @@ from rekindle.renting import Expected
 from rekindle.report import Json
 from rekindle.ssh import Machine
 from rekindle.standby import Standby
+from rekindle.tables import table
 from rekindle.ticks import Loss, Ticks
-from rekindle.timeline import table
 from rekindle.waiting import Clock, wait_until
 from rekindle.wording import named
 

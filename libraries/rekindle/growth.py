@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from rekindle.cycles import Failovers, Statistics
 from rekindle.report import Json
-from rekindle.timeline import robot_table, table, text_table
+from rekindle.tables import robot_table, table, text_table
 
 HEADING = (
     "lost at once", "back", "all back after, s", "seconds a machine", "RTO p50, s", "RTO p95, s", "RTO max, s",

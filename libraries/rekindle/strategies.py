@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
 from rekindle.report import Json
-from rekindle.timeline import robot_table, table, text_table
+from rekindle.tables import robot_table, table, text_table
 
 HEADING = ("strategy", "data came from", "noticed after, s", "RTO, s", "RPO, s", "files lost", "costs meanwhile, USD/h")
 

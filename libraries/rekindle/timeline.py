@@ -1,11 +1,11 @@
-"""The pictures of a report: a timeline of the steps (SVG) and tables, as HTML that needs nothing from elsewhere."""
+"""The timeline of a test: its steps on one time axis, as SVG that needs nothing from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
-from rekindle.report import Check, MachineCost, Step, counts, summed_up
+from rekindle.report import Step
 
 WIDTH, LABEL, ROW, PAD = 860, 190, 26, 8
 # Text and lines take the colour of the page, which may be light or dark.
@@ -57,53 +57,3 @@ def time_axis(left: int, length: int, bottom: int, total: float) -> list[str]:
             f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="{INK}">{total * tick / 4:.1f} s</text>'
         )
     return parts
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A plain HTML table; every cell is escaped."""
-    style = 'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid #88888866"'
-    head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
-
-
-def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table for the console, a line a row."""
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "   " + "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-
-
-def robot_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as Robot shows it among the metadata of a suite, at the top of log.html and report.html."""
-    lines = [[f"={cell}=" for cell in header], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def machines_table(machines: Iterable[MachineCost], now: float) -> str:
-    """What each machine of a test was and cost; `now` (monotonic) counts for those that are not gone."""
-    return table(
-        ("machine", "GPU", "USD/h", "seconds", "USD", "on the bill"),
-        (
-            (
-                machine.instance_id,
-                machine.gpu_name,
-                f"{machine.hourly_usd:.4f}",
-                f"{machine.lived(now):.1f}",
-                f"{machine.usd(now):.6f}",
-                "not known" if machine.bill_usd is None else f"{machine.bill_usd:.6f}",
-            )
-            for machine in machines
-        ),
-    )
-
-
-def checks_table(checks: Iterable[Check]) -> str:
-    """What was checked, how many of it, and who was asked."""
-    return table(
-        ("what was checked", "how many", "witness"),
-        ((check.what, counts(check.counted), check.witness) for check in summed_up(checks)),
-    )

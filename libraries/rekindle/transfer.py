@@ -10,7 +10,7 @@ from typing import Literal
 from rekindle.errors import Unknown
 from rekindle.report import Json, Report
 from rekindle.restic_repository import Stored
-from rekindle.timeline import table
+from rekindle.tables import table
 from rekindle.wording import number
 
 

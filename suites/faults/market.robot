@@ -16,7 +16,7 @@ ${NEVER_READY}    2s
 Nothing Is Offered
     [Metadata]    Report    faults_no_offers
     GROUP    [1/3] Nothing is offered
-        Market Should Offer Nothing
+        Let Market Offer Nothing
         Should Fail As Weather    No GPU offers available under $1.00/h with 20 GB of disk. Wait*    Rent GPU Machine
         Market Should Have    0
     END
@@ -31,13 +31,13 @@ Nothing Is Offered
 Rate Limit Is Ridden Out
     [Metadata]    Report    faults_rate_limit
     GROUP    [1/2] Provision under a rate limit
-        Market Should Refuse    ^PUT /api/v0/asks/    429    times=2
+        Let Market Refuse    ^PUT /api/v0/asks/    429    times=2
         ${machine} =    Rent GPU Machine
         Market Should Have    1
         Faults Should Have Struck
     END
     GROUP    [2/2] Destroy
-        Market Should Refuse    ^DELETE /api/v0/instances/    429    times=2
+        Let Market Refuse    ^DELETE /api/v0/instances/    429    times=2
         Destroy To The Last    ${machine}
         Faults Should Have Struck
     END
@@ -45,14 +45,14 @@ Rate Limit Is Ridden Out
 Rate Limit Goes On
     [Metadata]    Report    faults_rate_limit_goes_on
     GROUP    [1/2] Rate limit of the market
-        Market Should Refuse    ^PUT /api/v0/asks/    429    retry_after=0s
+        Let Market Refuse    ^PUT /api/v0/asks/    429    retry_after=0s
         Should Fail As Weather
         ...    rate limited: Dumont API refused POST /api/v1/instances with 429 after 4 tries: Renting offer * failed 4*
         ...    Rent GPU Machine
         Market Should Have    0
     END
     GROUP    [2/2] Rate limit of Dumont Cloud
-        Product Should Refuse    ^GET /api/v1/instances/offers    429    retry_after=0s
+        Let Product Refuse    ^GET /api/v1/instances/offers    429    retry_after=0s
         Should Fail As Weather
         ...    rate limited: Dumont API refused GET /api/v1/instances/offers with 429 after 4 tries: too many requests*
         ...    Rent GPU Machine
@@ -63,13 +63,13 @@ Overload Is Ridden Out
     [Documentation]    A market that answers 503 may have rented all the same: never are there two.
     [Metadata]    Report    faults_overload
     GROUP    [1/2] Provision under overload
-        Market Should Refuse    ^PUT /api/v0/asks/    503    times=2
+        Let Market Refuse    ^PUT /api/v0/asks/    503    times=2
         ${machine} =    Rent GPU Machine
         Market Should Have    1
         Faults Should Have Struck
     END
     GROUP    [2/2] Destroy
-        Market Should Refuse    ^DELETE /api/v0/instances/    500    times=2
+        Let Market Refuse    ^DELETE /api/v0/instances/    500    times=2
         Destroy To The Last    ${machine}
         Faults Should Have Struck
     END
@@ -78,14 +78,14 @@ Overload Goes On
     [Metadata]    Report    faults_overload_goes_on
     [Tags]    long
     GROUP    [1/2] Overload at the rent
-        Market Should Refuse    ^PUT /api/v0/asks/    503
+        Let Market Refuse    ^PUT /api/v0/asks/    503
         Should Fail As Weather
         ...    It is not known whether a machine was rented (label *): Dumont API refused * with 503: * none was rented.
         ...    Rent GPU Machine
         Market Should Have    0
     END
     GROUP    [2/2] Overload at the search
-        Market Should Refuse    /api/v0/(bundles|search)    503
+        Let Market Refuse    /api/v0/(bundles|search)    503
         Should Fail As Weather
         ...    The market cannot be searched: Dumont API refused GET /api/v1/instances/offers with 503 after 4 tries: *
         ...    Rent GPU Machine

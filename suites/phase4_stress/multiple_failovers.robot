@@ -1,7 +1,7 @@
 *** Settings ***
 Documentation     A machine fails over again and again, and every time all of its files are on the next one.
 
-Resource          ../../resources/failover.resource
+Resource          ../../resources/multiple_failovers.resource
 
 Suite Setup       Open The Target For Stress
 Suite Teardown    Destroy All Machines And Prove It

@@ -18,11 +18,11 @@ import pytest
 from rekindle import audit, objects
 from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Misconfigured, Mismatch, Unknown
-from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.kept_manifests import find_manifests, forget_manifest, keep_manifest, read_manifest
 from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.objects import ObjectMissing, ObjectStore, StoredObject
 from rekindle.restic_witness import ResticWitness
+from rekindle.workspace_files import WorkspacePlan, create_test_files
 from sandbox.state import StateDir
 from tests.cloud_under_test import CloudUnderTest
 from tests.unit.local_machine import LocalMachine

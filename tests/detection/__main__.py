@@ -89,6 +89,8 @@ def _trials(chosen: Sequence[tuple[Saboteur, Path]], options: argparse.Namespace
             touched[suite] = None
             trials += [Trial(suite, one, file, number) for number in range(1, repeat + 1)]
     if not touched:
+        if options.quick:
+            raise Unusable(f"Nothing is left to run: --quick runs {', '.join(EVERY_DAY)} on one suite each.")
         raise Unusable(f"No chosen saboteur can touch {', '.join(options.suite)}.")
     names = list(touched)
     trials += [Trial(names[number % len(names)], number=number // len(names) + 1) for number in range(honest)]

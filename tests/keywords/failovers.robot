@@ -3,7 +3,7 @@ Documentation     Failovers in a row: what counts as one, and what a person read
 
 Library           CostLibrary
 Library           FailoverLibrary
-Resource          ../../resources/failover.resource
+Resource          ../../resources/multiple_failovers.resource
 Resource          ../../resources/repeated_failovers.resource
 Resource          keywords.resource
 

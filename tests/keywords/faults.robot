@@ -21,7 +21,7 @@ Another Failure Is No Weather
     ...    Should Fail As Weather    No GPU*    Fail    No GPU is there.
 
 A Fault That Has Not Struck
-    Market Should Refuse    ^PUT /api/v0/asks/    429    times=2
+    Let Market Refuse    ^PUT /api/v0/asks/    429    times=2
     Run Keyword And Expect Error
     ...    UNKNOWN: Nothing was tested: ^PUT /api/v0/asks/ was not refused 2 times.
     ...    Faults Should Have Struck

@@ -13,10 +13,10 @@ import pytest
 from rekindle import audit
 from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Mismatch, Unknown
-from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.kept_manifests import find_manifests, forget_manifest, keep_manifest, read_manifest
 from rekindle.manifest import Entry, Manifest, take_manifest
 from rekindle.objects import ObjectMissing, StoredObject
+from rekindle.workspace_files import WorkspacePlan, create_test_files
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_machine import LocalMachine
 from tests.unit.local_restic import PASSWORD, LocalRestic

@@ -8,8 +8,8 @@ import pytest
 
 from rekindle.changing import REWRITTEN, SMALL, change_files
 from rekindle.errors import Misconfigured
-from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, compare, take_manifest
+from rekindle.workspace_files import WorkspacePlan, create_test_files
 from tests.unit.local_machine import LocalMachine
 
 

@@ -65,7 +65,7 @@ def product(built: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_snapshot_that_leaves_nothing_is_deleted(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr("deleting.tell", told.append)
+    monkeypatch.setattr("library_parts.deleting.tell", told.append)
     product.pruned = True
     delete_snapshot(product.snapshot_id)
     assert [line.partition(" with ")[0] for line in told] == [f"Deleted: snapshot {product.snapshot_id}, 2 packs"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
-from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Entry, Manifest, compare, take_manifest
 from rekindle.poison import poison
+from rekindle.workspace_files import WorkspacePlan, create_test_files
 from tests.unit.local_machine import LocalMachine
 from tests.unit.local_restic import LocalRestic
 

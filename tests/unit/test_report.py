@@ -10,7 +10,8 @@ import pytest
 from rekindle.cost import Cost, Life
 from rekindle.errors import Unknown
 from rekindle.report import Report, Step
-from rekindle.timeline import checks_table, machines_table, timeline
+from rekindle.tables import checks_table, machines_table
+from rekindle.timeline import timeline
 
 
 def _report() -> Report:

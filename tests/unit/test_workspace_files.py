@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rekindle.errors import Misconfigured, RekindleError, Unknown
-from rekindle.files import WorkspacePlan, create_test_files
 from rekindle.manifest import Manifest, take_manifest
+from rekindle.workspace_files import WorkspacePlan, create_test_files
 from tests.unit.local_machine import LocalMachine, tools
 
 PLAN = WorkspacePlan(prefix="test", small_files=20, large_bytes=1_000_001)

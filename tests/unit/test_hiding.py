@@ -10,7 +10,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from rekindle.sessions import HidingAdapter
+from rekindle.hiding import HidingAdapter
 
 seen: list[str | None] = []
 
