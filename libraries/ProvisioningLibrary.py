@@ -124,7 +124,7 @@ class ProvisioningLibrary:
 
     @keyword
     def close_target(self) -> None:
-        """Closes the books and the target, and lets the guard go.
+        """Closes the books and the target, and lets the guard go. The outermost suite of a run ends with it by itself.
 
         Everything that was paid for (machines, their disks and traffic, losers of races, standbys, volumes) stands in
         `bill_<epoch>.json`: what we measured beside what is billed.

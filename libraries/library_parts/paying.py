@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from robot import result, running
@@ -17,16 +18,37 @@ from rekindle.target import Target
 from rekindle.waiting import wait_until
 
 GONE_WITHIN = 30.0
+CLOSE = "Close Target"
 
 
 class Spending:
-    """The listener that keeps an eye on the money: an alarm at half of the budget, an orderly end when it is overdrawn.
+    """The listener that keeps an eye on the money: an alarm at half of the budget, an orderly end when it is overdrawn,
+    and a bill that is settled whichever part of the suites is run.
 
     The end comes between two tests: the one that runs is left to its teardown, the next ones fail before they begin.
     How long a machine lives in between is limited by the minutes that were reserved for it.
     """
 
     ROBOT_LISTENER_API_VERSION = 3
+
+    def start_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
+        """Has the outermost suite end with `Close Target`: a single file or folder does not bring that with it.
+
+        A teardown, and no other event: only its failure makes the tests red in every output of Robot.
+        """
+        outermost = data
+        while outermost.parent:
+            outermost = outermost.parent
+        if not outermost.has_teardown:
+            steps: list[str] = []
+        elif _closes(own := [outermost.teardown.name, *outermost.teardown.args]):
+            return
+        else:
+            steps = [*own, "AND"]
+        if outermost is not data:  # it need not know this library
+            steps += ["Import Library", "ProvisioningLibrary", "AND"]
+        first, *others = ["Run Keywords", *steps, CLOSE] if steps else [CLOSE]
+        outermost.teardown.config(name=first, args=others)
 
     def end_keyword(self, data: running.Keyword, result: result.Keyword) -> None:
         """Raises the alarm, once."""
@@ -41,6 +63,11 @@ class Spending:
             data.setup = None
             data.body.clear()
             data.body.create_keyword(name="Fail", args=[overdrawn])
+
+
+def _closes(teardown: Sequence[object]) -> bool:
+    """Whether `Close Target` is one of a teardown's words, with the library's name before it or not."""
+    return any(str(word).replace("_", " ").lower().endswith(CLOSE.lower()) for word in teardown)
 
 
 def settle(opened: Target) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from robot import api
 
+from library_parts import paying
 from rekindle import target
 from rekindle.budget import Budget
+from rekindle.errors import Mismatch
 
 SUITE = """
 *** Settings ***
@@ -45,6 +47,8 @@ def spending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spend:
     """Runs two tests on a target with a budget of one dollar, of which the machines have cost 10 cents so far."""
     opened = SimpleNamespace(budget=Budget(1.0), growing_usd=lambda: 0.1)
     monkeypatch.setattr(target._Opened, "target", opened)
+    monkeypatch.setattr(paying, "settle", lambda _: [])
+    monkeypatch.setattr(target, "close", lambda: None)
 
     def spend(first: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
         (tmp_path / "suite.robot").write_text(SUITE.format(first=first))
@@ -95,3 +99,96 @@ def test_when_it_is_overdrawn_the_test_goes_on_and_no_other_begins(spending: Spe
     assert texts.count("torn down") == 2
     assert "set up" not in texts
     assert "begun" not in texts
+
+
+# The bill is settled whichever part of the suites is run.
+
+INNER = """
+*** Settings ***
+Library           ProvisioningLibrary
+{teardown}
+
+*** Test Cases ***
+It Passes
+    Log    passed
+"""
+INIT = """
+*** Settings ***
+Library           ProvisioningLibrary
+Suite Teardown    {teardown}
+"""
+DESTROY = "Suite Teardown    Log Many    cleaned    up"
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes each time that the target is closed; the bill is off, and the guard has found something."""
+    times: list[str] = []
+
+    def close() -> None:
+        times.append("closed")
+        target._Opened.target = None
+        raise Mismatch("The guard has found a machine.")
+
+    monkeypatch.setattr(target._Opened, "target", SimpleNamespace(budget=Budget(1.0), growing_usd=lambda: 0.0))
+    monkeypatch.setattr(paying, "settle", lambda _: ["The bill is off."])
+    monkeypatch.setattr(target, "close", close)
+    return times
+
+
+def in_file(folder: Path, teardown: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "file.robot"
+    file.write_text(INNER.format(teardown=teardown))
+    return file
+
+
+def result_of(*sources: Path) -> tuple[int, list[str]]:
+    """The exit code of a run, and the messages of its tests as its output tells them."""
+    output = sources[0].parent / "output.xml"
+    code = api.TestSuite.from_file_system(*sources).run(output=output, console="none").return_code
+    return code, [test.message for test in api.ExecutionResult(output).suite.all_tests]
+
+
+RED = "Parent suite teardown failed:\nThe bill is off.\nThe guard has found a machine."
+
+
+@pytest.mark.parametrize("teardown", ["", DESTROY])
+def test_a_single_file_settles_its_bill(closed: list[str], tmp_path: Path, teardown: str) -> None:
+    assert result_of(in_file(tmp_path / "one", teardown)) == (1, [RED])
+    assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("teardown", ["", DESTROY])
+def test_a_folder_that_does_not_even_know_the_library_settles_its_bill_at_its_end(
+    closed: list[str], tmp_path: Path, teardown: str
+) -> None:
+    for name in ("one", "two"):
+        in_file(tmp_path / "suites" / name, teardown)
+    assert result_of(tmp_path / "suites") == (2, [RED, RED])
+    assert closed == ["closed"]
+
+
+def test_files_that_are_named_together_settle_one_bill(closed: list[str], tmp_path: Path) -> None:
+    assert result_of(in_file(tmp_path / "one"), in_file(tmp_path / "two")) == (2, [RED, RED])
+    assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("own", ["Close Target", "ProvisioningLibrary.close_target"])
+def test_a_suite_that_closes_the_target_is_left_as_it_is(closed: list[str], tmp_path: Path, own: str) -> None:
+    in_file(tmp_path / "one")
+    (tmp_path / "__init__.robot").write_text(INIT.format(teardown=own))
+    suite = api.TestSuite.from_file_system(tmp_path)
+    suite.run(output=None, console="none")
+    assert (suite.teardown.name, suite.teardown.args) == (own, ())
+    assert closed == ["closed"]
+
+
+def test_what_a_teardown_does_besides_is_done_first(closed: list[str], tmp_path: Path) -> None:
+    code, (message,) = result_of(in_file(tmp_path / "one", "Suite Teardown    Fail    not cleaned up"))
+    assert code == 1
+    assert message == (
+        "Parent suite teardown failed:\nSeveral failures occurred:\n\n1) not cleaned up\n\n"
+        "2) The bill is off.\nThe guard has found a machine."
+    )
+    assert closed == ["closed"]
