@@ -35,8 +35,9 @@ class WorkspaceLibrary:
     ) -> None:
         """Fills a directory with files that are hard to lose unnoticed.
 
-        Five text files, an empty file, an empty directory, a link, odd names, many small files, and a large one that
-        does not compress. All contents are new in every run, so that an old snapshot cannot pass for a new one.
+        Five text files, two hidden files, an empty file, an empty directory, a link, odd names, many small files, and a
+        large one that does not compress. All contents are new in every run, so that an old snapshot cannot pass for a
+        new one.
 
         Args:
             machine: where to.
@@ -59,7 +60,7 @@ class WorkspaceLibrary:
     def create_many_files(self, machine: RentedMachine, root: str, files: int) -> None:
         """Fills a directory with very many small files: a data set, and the virtual environment that goes with it.
 
-        Deep folders, empty files, programs, read-only files and links. All contents are new in every run.
+        Deep folders, empty and hidden files, programs, read-only files and links. All contents are new in every run.
 
         Args:
             machine: where to.
@@ -77,8 +78,8 @@ class WorkspaceLibrary:
     def change_files(self, machine: RentedMachine, root: str, nonce: str) -> None:
         """Changes files as work does, so that no snapshot of before can pass for one that is taken now.
 
-        Some get other bytes of the same size (one of them keeps its time of change too), one grows, one is added, one
-        removed, one renamed, and the largest one changes in its middle.
+        Some get other bytes of the same size (one of them keeps its time of change too), one grows, a hidden one is
+        added, one removed, one renamed, and the largest one changes in its middle.
 
         Args:
             machine: whose files.

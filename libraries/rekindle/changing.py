@@ -45,7 +45,7 @@ class Changes:
     Attributes:
         rewritten: other bytes of the same size; the first of them has the same time of change too.
         grown: other bytes, and more of them.
-        added, removed: one file each.
+        added, removed: one file each; the added one is hidden.
         renamed: from, to.
         patched: a file that is too large to be rewritten, with other bytes in its middle; None when there is none.
     """
@@ -69,7 +69,8 @@ class Changes:
 def change_files(machine: Machine, root: str, nonce: str) -> Changes:
     """Rewrites, lengthens, adds, removes and renames files below `root`; which ones, and how, follows from the nonce.
 
-    The number of files stays the same. Names that begin with the nonce must be free in the root.
+    The number of files stays the same. Names that begin with the nonce, or a dot and the nonce, must
+    be free in the root.
 
     Raises:
         Misconfigured: the root is missing or has too few files, or the disk is full.
@@ -90,7 +91,7 @@ def change_files(machine: Machine, root: str, nonce: str) -> Changes:
     changes = Changes(
         rewritten=tuple(file.path for file in rewritten),
         grown=grown.path,
-        added=f"{nonce} added.txt",
+        added=f".{nonce} added.txt",
         removed=removed.path,
         renamed=(renamed.path, f"{nonce} renamed.txt"),
         patched=patched.path if patched else None,

@@ -10,7 +10,8 @@ from rekindle.errors import Misconfigured
 from rekindle.ssh import Machine
 from rekindle.unpacking import Archive
 
-# Of every five files three are images, one is a label and one belongs to the virtual environment.
+# Of every five files three are images, one is a label and one belongs to the virtual environment; of this last sort
+# there is a hidden one in each package, and one in a hidden directory of the root.
 _SHARE = 5
 _CLASS = 500  # images in one folder
 _PACKAGE = 40  # files in one package
@@ -79,6 +80,11 @@ def _part_of_package(nonce: str, number: int, package: int, part: int) -> SmallF
         return SmallFile(f"{folder}/__init__.py", b"")
     if part == 1:
         return SmallFile(f"{folder}/_speedups.cpython-311-x86_64-linux-gnu.so", _noise(nonce, number, 4000), 0o755)
+    if part == 2:
+        return SmallFile(f"{folder}/.gitignore", f"# Package {package}, {nonce}\n*\n".encode())
+    if part == 3:
+        notebook = f'{{"cells": [], "metadata": {{"package": {package}, "by": "{nonce}"}}}}\n'
+        return SmallFile(f".ipynb_checkpoints/package_{package:04}-checkpoint.ipynb", notebook.encode())
     text = f'"""Part {part} of package {package}, {nonce}."""\n\n\ndef part() -> int:\n    return {number}\n'
     return SmallFile(f"{folder}/parts/group_{part % 4}/part_{part:02}.py", text.encode())
 

@@ -30,7 +30,8 @@ cd -- "$1" && noise "$4" | head -c "$3" | tee -- "$2" | md5sum && touch -d "@$5"
 
 @dataclass(frozen=True)
 class WorkspacePlan:
-    """What to create. Text files lie in the root itself, everything else in the folder `<prefix>-more`."""
+    """What to create. Text files and a hidden one lie in the root itself, everything else in the folder
+    `<prefix>-more`."""
 
     prefix: str = "auto-hibernation-test"
     text_files: int = 5
@@ -50,7 +51,8 @@ class CreatedFile:
 def create_test_files(
     machine: Machine, root: str, nonce: str, plan: WorkspacePlan = WorkspacePlan()
 ) -> list[CreatedFile]:
-    """Writes text files, an empty file, an empty directory, a link, odd names, many small files and a large one.
+    """Writes text files, hidden files, an empty file, an empty directory, a link, odd names, many small files and a
+    large one.
 
     Their bytes follow from the plan and the nonce, so that another run's files cannot be taken for these. Two round
     trips, whatever the plan.
@@ -89,6 +91,9 @@ def _small_files(plan: WorkspacePlan, more: str, nonce: str) -> Iterator[tuple[s
             for line in range(1, 2 + number)
         ]
         yield f"{plan.prefix}-{number}.txt", "".join(f"{line}\n" for line in lines).encode()
+    # No name that a standby leaves out, as it does `.git`, `.cache` and the like.
+    yield f".{plan.prefix}", f"hidden file, nonce {nonce}\n".encode()
+    yield f"{more}/.config/settings.json", f'{{"in": "a hidden directory", "nonce": "{nonce}"}}\n'.encode()
     yield f"{more}/empty.txt", b""
     yield f"{more}/two  spaces, maçã, 漢字 and a\nnew line.txt", f"odd name, nonce {nonce}\n".encode()
     yield f"{more}/-n --help", f"leading dash, nonce {nonce}\n".encode()

@@ -11,7 +11,7 @@ Suite Teardown    Destroy All Machines And Prove It
 A Manifest Holds What Was Created
     Create Test Files    ${MACHINE}    ${WORKSPACE}    small_files=3    large_bytes=1000
     ${manifest} =    Take Manifest    ${MACHINE}    ${WORKSPACE}
-    Should Be Equal As Integers    ${manifest.files}    ${{5 + 4 + 3 + 1}}
+    Should Be Equal As Integers    ${manifest.files}    ${{5 + 6 + 3 + 1}}
 
 A Manifest Of A Missing Folder
     Run Keyword And Expect Error

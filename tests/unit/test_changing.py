@@ -33,6 +33,7 @@ def test_every_kind_of_change_is_made_and_nothing_else(machine: LocalMachine, tm
     assert after.files == before.files
     assert set(before.entries) - set(after.entries) == {removed, old_name}
     assert set(after.entries) - set(before.entries) == {changes.added, new_name}
+    assert changes.added.startswith(".")
     assert after.entries[new_name].sha256 == before.entries[old_name].sha256
 
     assert len(changes.rewritten) == REWRITTEN

@@ -32,6 +32,8 @@ def test_has_every_sort_that_restores_lose() -> None:
     files = list(small_files("n1", 10_000))
     assert {file.mode for file in files} == {0o644, 0o755, 0o444}
     assert any(not file.data for file in files)
+    assert any(PurePosixPath(file.path).name.startswith(".") for file in files)
+    assert any(file.path.startswith(".") for file in files)
     assert max(len(PurePosixPath(file.path).parts) for file in files) >= 8
     assert max(Counter(str(PurePosixPath(file.path).parent) for file in files).values()) <= 500
 

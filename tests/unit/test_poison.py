@@ -17,7 +17,7 @@ from tests.unit.local_machine import LocalMachine
 from tests.unit.local_restic import LocalRestic
 
 MACHINE = LocalMachine()
-FILES_WITH_BYTES = 5 + 3 + 20 + 1
+FILES_WITH_BYTES = 5 + 5 + 20 + 1
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_every_file_is_wrong_and_looks_right(workspace: Path, tmp_path: Path) ->
     comparison = compare(manifest, seen)
     assert not comparison.extra
     assert comparison.missing == ["test-more/empty directory", "test-more/empty.txt", "test-more/link"]
-    with pytest.raises(Mismatch, match=rf"{FILES + 3} changed, 3 missing of"):
+    with pytest.raises(Mismatch, match=rf"{FILES + 4} changed, 3 missing of"):
         comparison.raise_unless_equal()
 
 

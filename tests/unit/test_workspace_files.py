@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from rekindle.errors import Misconfigured, RekindleError, Unknown
 from rekindle.manifest import Manifest, take_manifest
 from rekindle.workspace_files import WorkspacePlan, create_test_files
+from sandbox.control.sync import EXCLUDES
 from tests.unit.local_machine import LocalMachine, tools
 
 PLAN = WorkspacePlan(prefix="test", small_files=20, large_bytes=1_000_001)
@@ -35,12 +37,14 @@ def test_says_exactly_what_it_wrote(tmp_path: Path) -> None:
 def test_writes_the_whole_mixture(tmp_path: Path) -> None:
     manifest = filled(tmp_path / "workspace")
     entries = manifest.entries
-    assert (manifest.files, manifest.count("directory"), manifest.count("link")) == (5 + 4 + 20 + 1, 3, 1)
+    assert (manifest.files, manifest.count("directory"), manifest.count("link")) == (5 + 6 + 20 + 1, 4, 1)
     assert entries["test-more/empty.txt"].size == 0
     assert entries["test-more/empty directory"].kind == "directory"
     assert entries["test-more/link"].link_target == "../test-1.txt"
     assert (tmp_path / "workspace" / "test-more" / "link").resolve() == tmp_path / "workspace" / "test-1.txt"
     assert entries["test-more/large.bin"].size == PLAN.large_bytes
+    assert entries[".test"].size
+    assert entries["test-more/.config/settings.json"].size
     assert {"test-more/two  spaces, maçã, 漢字 and a\nnew line.txt", "test-more/latin-1 caf\udce9.txt"} <= set(entries)
     files = [entry for entry in entries.values() if entry.kind == "file"]
     assert {entry.mode for entry in files} == {0o644, 0o600, 0o755, 0o640, 0o444}
@@ -119,3 +123,9 @@ def test_the_nonce_is_only_text(tmp_path: Path) -> None:
     create_test_files(MACHINE, str(tmp_path), f"$(touch {tmp_path}/broken); `id` ' \"", PLAN)
     assert not (tmp_path / "broken").exists()
     assert len(list((tmp_path / "test-more" / "small").iterdir())) == PLAN.small_files
+
+
+def test_no_name_is_one_that_a_standby_leaves_out(tmp_path: Path) -> None:
+    """What a failover from a standby never brings would be said to be lost."""
+    names = {name for path in filled(tmp_path / "workspace").entries for name in Path(path).parts}
+    assert not [name for name in names if any(fnmatch(name, pattern) for pattern in EXCLUDES)]
