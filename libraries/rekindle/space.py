@@ -1,7 +1,8 @@
-"""What a deleted snapshot leaves behind in the bucket: nothing that it alone needed."""
+"""What a deleted snapshot leaves behind in the bucket: nothing that it alone needed, and all that others need."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -56,6 +57,48 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
         )
     gone = [size for key, size in stored.packs.items() if key not in still]
     return Freed(len(gone), sum(gone), len(still))
+
+
+def others_have_all(store: ObjectStore, prefix: str, password: str, deleted: str, others: Collection[str]) -> None:
+    """Makes sure that all that other snapshots need is still in the bucket when one has been deleted.
+
+    The index is read anew: the deletion may have moved what they need into other packs.
+
+    Args:
+        store: the bucket.
+        prefix: where in it the restic repository lies.
+        password: the repository's.
+        deleted: the snapshot that was deleted.
+        others: those that were whole before, by their ids, whole or short.
+
+    Raises:
+        Mismatch: names a snapshot that went as well, or the packs that one needs and that are no more.
+        Unknown: the store gives no answer.
+    """
+    for attempt in range(ATTEMPTS if others else 0):
+        try:
+            _refuse_less(ResticRepository(store, prefix, password), deleted, others)
+        except Mismatch:  # read anew: another run may delete a snapshot meanwhile, which moves things again
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            break
+
+
+def _refuse_less(repository: ResticRepository, deleted: str, others: Collection[str]) -> None:
+    repository.read_index()
+    present = repository.packs_in_store()
+    for other in others:
+        try:
+            needed = repository.stored(repository.tree(repository.snapshot(other)).blobs).packs
+        except Mismatch as error:  # it is gone itself, or what names its files, or the index no longer knows them
+            raise Mismatch(f"With snapshot {deleted} went what snapshot {other} needs: {error}") from None
+        if gone := sorted(needed.keys() - present.keys()):
+            raise Mismatch(
+                f"With snapshot {deleted} went {counted(len(gone), 'pack')} of the {number(len(needed))} that snapshot "
+                f"{other} needs, {number(sum(needed[key] for key in gone))} bytes in all: {named(gone)}. It can no "
+                "longer be restored."
+            )
 
 
 def _packs(store: ObjectStore, prefix: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pytest
 from library_parts.deleting import delete_snapshot
 from rekindle import target
 from rekindle.errors import Mismatch
-from rekindle.restic_repository import ResticRepository
+from rekindle.restic_repository import ResticRepository, Stored
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_restic import PASSWORD, LocalRestic
 
@@ -90,4 +90,22 @@ def test_one_whose_data_is_still_paid_for_is_not(product: Product) -> None:
 
 def test_one_that_nobody_has_audited_is_believed_to_be_pruned(product: Product) -> None:
     target.current().audited.clear()
+    delete_snapshot(product.snapshot_id)
+
+
+def test_one_that_takes_another_audited_one_along_is_not_deleted_well(product: Product) -> None:
+    (product.bucket / "restic/snapshots" / ("ab" * 32)).write_bytes(b"")
+    target.current().audited.clear()
+    target.current().audited["abababab"] = Stored({}, 0)
+    with pytest.raises(
+        Mismatch,
+        match=rf"^With snapshot {product.snapshot_id} went what snapshot abababab needs: Snapshot abababab is not",
+    ):
+        delete_snapshot(product.snapshot_id)
+
+
+def test_those_that_were_deleted_before_are_not_looked_for(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("library_parts.deleting.tell", lambda _: None)
+    target.current().audited["abababab"] = Stored({}, 0)
+    product.pruned = True
     delete_snapshot(product.snapshot_id)

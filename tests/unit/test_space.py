@@ -14,8 +14,9 @@ from rekindle.errors import Mismatch, Unknown
 from rekindle.objects import ObjectMissing
 from rekindle.report import Report
 from rekindle.restic_repository import ResticRepository, Stored
-from rekindle.space import Freed, freed
+from rekindle.space import Freed, freed, others_have_all
 from rekindle.transfer import Transfer, Transfers, compression_ratio, uploaded
+from rekindle.wording import number
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_restic import PASSWORD, LocalRestic
 
@@ -39,6 +40,14 @@ class World:
 
     def freed(self) -> Freed:
         return freed(self.store, "restic", PASSWORD, self.snapshot, self.stored)
+
+    def others_have_all(self) -> None:
+        others_have_all(self.store, "restic", PASSWORD, self.snapshot, [self.other])
+
+    def needed_by(self, snapshot_id: str) -> dict[str, int]:
+        repository = ResticRepository(self.store, "restic", PASSWORD)
+        repository.read_index()
+        return dict(repository.stored(repository.tree(repository.snapshot(snapshot_id)).blobs).packs)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +129,68 @@ def test_a_repository_that_changes_meanwhile_is_read_again(world: World, monkeyp
     vanished += [f"restic/snapshots/{file.name}" for file in (world.restic.bucket / "restic/snapshots").iterdir()] * 3
     with pytest.raises(ObjectMissing):
         world.freed()
+
+
+# What others need
+
+
+def test_a_pruned_snapshot_takes_nothing_that_others_need(world: World) -> None:
+    world.restic.run("forget", "--prune", world.snapshot)
+    world.others_have_all()
+
+
+def test_what_others_need_may_lie_in_other_packs_afterwards(world: World, tmp_path: Path) -> None:
+    (tmp_path / "stays").write_bytes(os.urandom(100_000))
+    (tmp_path / "goes").write_bytes(os.urandom(100_000))
+    both = world.restic.backup(str(tmp_path))
+    (tmp_path / "goes").unlink()
+    one = world.restic.backup(str(tmp_path))
+    before = world.needed_by(one)
+    world.restic.run("forget", "--prune", "--max-unused", "0", both)
+    assert before.keys() & world.needed_by(one).keys() != before.keys()
+    others_have_all(world.store, "restic", PASSWORD, both, [one, world.other])
+
+
+def test_a_pack_that_another_snapshot_needs_is_missed(world: World) -> None:
+    world.restic.run("forget", "--prune", world.snapshot)
+    needed = world.needed_by(world.other)
+    key = max(needed, key=lambda one: needed[one])
+    world.store.delete(key)
+    with pytest.raises(Mismatch) as raised:
+        world.others_have_all()
+    assert str(raised.value) == (
+        f"With snapshot {world.snapshot} went 1 pack of the {len(needed)} that snapshot {world.other} needs, "
+        f"{number(needed[key])} bytes in all: {key}. It can no longer be restored."
+    )
+
+
+def test_a_pack_that_names_the_files_of_another_snapshot_is_missed(world: World) -> None:
+    world.restic.run("forget", "--prune", world.snapshot)
+    needed = world.needed_by(world.other)
+    key = min(needed, key=lambda one: needed[one])
+    world.store.delete(key)
+    said = rf"^With snapshot {world.snapshot} went what snapshot {world.other} needs: Object {key} .* is missing\.$"
+    with pytest.raises(Mismatch, match=said):
+        world.others_have_all()
+
+
+def test_another_snapshot_that_went_as_well_is_missed(world: World) -> None:
+    world.restic.run("forget", "--prune", world.snapshot, world.other)
+    said = rf"went what snapshot {world.other} needs: Snapshot {world.other} is not in the repository .*: it holds 0 sn"
+    with pytest.raises(Mismatch, match=said):
+        world.others_have_all()
+
+
+def test_an_index_that_knows_nothing_of_another_snapshot_is_noticed(world: World) -> None:
+    world.restic.run("forget", "--prune", world.snapshot)
+    for file in (world.restic.bucket / "restic/index").iterdir():
+        file.unlink()
+    with pytest.raises(Mismatch, match=rf"went what snapshot {world.other} needs: Blob \w+ is in no index file of"):
+        world.others_have_all()
+
+
+def test_without_other_snapshots_nothing_is_read(world: World) -> None:
+    others_have_all(world.store, "restic", "not the password", world.snapshot, [])
 
 
 # Transfers
