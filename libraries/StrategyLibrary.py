@@ -10,7 +10,7 @@ from library_parts import failing_over
 from library_parts.console import tell
 from library_parts.side_by_side import publish
 from library_parts.standing_by import standby_of
-from library_parts.telling import tell_proof, tell_standby_proof
+from library_parts.telling import tell_proof, tell_standby_proof, tell_unclaimed
 from rekindle import report, target
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
@@ -190,6 +190,7 @@ class StrategyLibrary:
         nothing = RekindleError("It stayed lost, as was chosen.")
         if (trouble := opened.renter.did_not_arrive(loss.expected, nothing)) is not nothing:
             raise trouble
+        tell_unclaimed(opened.renter.unclaimed(loss.expected.before), f"{machine} stayed lost")
         tell(f"Lost: {machine} for {held.seconds:.1f} s, in {held.looks} looks nothing brought it back")
         report.current().add_check("the machine stays lost", "Dumont Cloud, market, machine", looks=held.looks)
         self._add(Row.of_none("disabled"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
 from robot.api import logger
@@ -54,3 +55,14 @@ def tell_rented(machine: RentedMachine) -> None:
     tell(f"SSH: {machine.machine.host}:{machine.machine.port}")
     report.current().resources["instance_id"] = str(machine.id)
     report.current().machine_rented(machine.id, machine.gpu_name, machine.hourly_usd, machine.asked_at)
+    tell_unclaimed(machine.unclaimed, f"{machine} was rented")
+
+
+def tell_unclaimed(ids: Iterable[int], meanwhile: str) -> None:
+    """Warns of machines that came while something was done and carry no label, and notes them in the report."""
+    for id_ in ids:
+        logger.warn(
+            f"Machine {id_} came while {meanwhile}, and has no label. If it is nobody's, it costs money for nothing: "
+            f"`vastai destroy instance {id_}`."
+        )
+        report.current().not_witnessed.append(f"market: whose machine {id_} is, which came while {meanwhile}")

@@ -19,12 +19,13 @@ STOPPED = frozenset({"exited", "stopped", "offline"})
 class Held:
     """What the product rents on a machine's account for as long as it lives: a warm machine, a volume.
 
-    `since` is monotonic; until it is gone it is held to cost `hourly_usd`.
+    `since` is monotonic; until it is gone it is held to cost `hourly_usd`. `warm`: it is a machine that is kept warm.
     """
 
     reservation: Reservation
     hourly_usd: float
     since: float
+    warm: bool = False
 
 
 @dataclass
@@ -42,6 +43,8 @@ class RentedMachine:
         provision_seconds: from the create call until a command could run on it over SSH; 0 before that.
         beside: what is paid for on its account beside it.
         traffic_prices: USD a GB under `upload` and `download`; empty where nobody tells them.
+        before: the ids of all machines that were there before it was asked for.
+        unclaimed: ids of machines that came meanwhile and carry no label, so that nobody can tell whose they are.
     """
 
     id: int
@@ -56,6 +59,8 @@ class RentedMachine:
     gone: bool = False
     beside: list[Held] = field(default_factory=list)
     traffic_prices: Mapping[str, float] = field(default_factory=dict)
+    before: frozenset[int] = field(default=frozenset(), repr=False)
+    unclaimed: list[int] = field(default_factory=list)
     _seen_alive_at: float = field(default=0.0, repr=False)
     _interrupted: bool = field(default=False, repr=False)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from rekindle.budget import Beside, Budget, Reservation, hourly_at_most
-from rekindle.destruction import Destroyer, Listing, Market
+from rekindle.destruction import Destroyer, Listing, Market, Row
 from rekindle.dumont import AmbiguousCreate
 from rekindle.dumont_views import InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
@@ -35,6 +35,8 @@ CREATE_TIMEOUT = 300.0
 READY_TIMEOUT = 600.0
 # How long a machine is looked for when the answer to its create call was lost.
 LOST_TIMEOUT = 30.0
+# How long the product may need to give back what it rented besides, seconds.
+LEAVING_TIMEOUT = 10.0
 MIN_RELIABILITY = 0.95
 # What the product gives a machine that it rents by itself.
 PRODUCTS_DISK_GB = 100.0
@@ -118,7 +120,14 @@ class Expected:
         """The machine that came of it."""
         wish = self.wish
         return RentedMachine(
-            instance_id, wish.label, wish.gpu_name, self.hourly_usd, self.asked_at, self.intent, self.reservation
+            instance_id,
+            wish.label,
+            wish.gpu_name,
+            self.hourly_usd,
+            self.asked_at,
+            self.intent,
+            self.reservation,
+            before=self.before,
         )
 
 
@@ -215,7 +224,8 @@ class Renter:
 
         Raises:
             Weather: no offers, all of them taken, or the machine never became ready (it is destroyed then).
-            Mismatch: something else came than was agreed; it is destroyed then.
+            Mismatch: something else came than was agreed, or more; it is destroyed then. Or the product named a machine
+                that was there before, which is not touched.
             Misconfigured: the budget does not allow it.
             AmbiguousCreate: the answer was lost and no machine is to be found. Nothing is rented twice.
         """
@@ -230,7 +240,7 @@ class Renter:
                 self._budget.settle(held.reservation, 0)
             raise
         rented.beside += volume
-        return self._until_ready(rented, ready_timeout, alone=True)
+        return self._until_ready(rented, ready_timeout, call="One create call", labelled=True)
 
     def _rent_one_of(
         self,
@@ -287,11 +297,13 @@ class Renter:
             ready_timeout: as in `rent`.
 
         Raises:
-            Mismatch: the product failed and left a machine rented (it is destroyed then), or rented too dear a one.
+            Mismatch: the product failed and left a machine rented, rented too dear a one, or more than one (all are
+                destroyed then); or it named a machine that was there before (which is not touched).
             Weather, Misconfigured, AmbiguousCreate: as `rent`; and whatever `make` raises.
         """
         wish = self._products_wish(label, what, max_price, disk_gb)
-        return self._until_ready(self._obtain(wish, make, keep_lost=False), ready_timeout)
+        rented = self._obtain(wish, make, keep_lost=False)
+        return self._until_ready(rented, ready_timeout, call=f"One call for {what}")
 
     def expect(
         self,
@@ -347,6 +359,20 @@ class Renter:
         """Label by id of every GPU machine that anybody lists."""
         return self._everything()
 
+    def unclaimed(self, before: Container[int]) -> list[int]:
+        """The machines that came since, have no label, and are none that this computer knows to have rented.
+
+        Other users of the account may have rented them.
+
+        Args:
+            before: the ids of all machines that were there then.
+        """
+        return self._unclaimed(self._came_since(before))
+
+    def _unclaimed(self, came: Iterable[Row]) -> list[int]:
+        found = {row.id for row in came if not row.label}
+        return sorted(found - {rent.instance_id for rent in self._ledger.open_rents()}) if found else []
+
     def intend_standby(self, machine: RentedMachine) -> int:
         """Writes down that a machine is about to get a CPU standby, whose name will hold the machine's label.
 
@@ -379,7 +405,7 @@ class Renter:
         """
         price = WARM_DEARER * machine.hourly_usd
         what = f"a machine to keep warm for {machine.id} (up to ${price:.2f}/h)"
-        held = self._hold(what, price, _minutes(machine.label), disk_gb)
+        held = replace(self._hold(what, price, _minutes(machine.label), disk_gb), warm=True)
         machine.beside.append(held)
         return held
 
@@ -462,7 +488,30 @@ class Renter:
             if len(lost) > 1 or not keep_lost:
                 raise self._cleared(wish, lost, error) from error
             instance_id = lost[0].id
+        if instance_id in expected.before:
+            raise self._named_another(expected, instance_id)
         return self._noted(expected, instance_id)
+
+    def _named_another(self, expected: Expected, named: int) -> Mismatch:
+        """The answer names a machine that was there before: nothing is done to that one. What was really rented is
+        looked for by its label, and destroyed. Returns the error that tells everything.
+        """
+        told = (
+            f"Dumont Cloud answered that machine {named} is the one that was rented ({expected.wish.what}), but that "
+            "machine was there before we asked, so it was not touched."
+        )
+        lost = AmbiguousCreate(told)
+        try:
+            made = [expected.rented(found) for found in self._find(expected.label, expected.before, lost)]
+            for machine in made:
+                self._destroyer.destroy_and_prove(machine)
+        except RekindleError as error:  # the intent stays open: the guard goes by the label
+            return Mismatch(f"{told} {error}")
+        if not made:
+            self._never_came(expected, lost)
+            return Mismatch(str(self._explained(lost, expected.label)))
+        ids = in_words([f"machine {machine.id}" for machine in made])
+        return Mismatch(f"{told} Really rented was {ids} (label {expected.label}); destroyed now, and proven gone.")
 
     def _intend(self, wish: _Wish) -> Expected:
         """Money, guard, inventory, and the intent on disk; in this order."""
@@ -494,6 +543,11 @@ class Renter:
         """Label by id of every machine that anybody lists."""
         listings: Sequence[Listing] = [self._dumont, self._market] if self._market else [self._dumont]
         return {row.id: row.label for listing in listings for row in listing.instances()}
+
+    def _came_since(self, before: Container[int]) -> list[Row]:
+        """What costs money and was not there before, by id."""
+        rows = (self._market or self._dumont).instances()
+        return sorted((row for row in rows if row.id not in before), key=lambda row: row.id)
 
     def _find(self, label: str, before: frozenset[int], error: RekindleError) -> list[int]:
         """The machines of this label that were not there before. Looks for a while when the answer was lost."""
@@ -528,17 +582,24 @@ class Renter:
             f"{error}"
         )
 
-    def _until_ready(self, rented: RentedMachine, timeout: float, *, alone: bool = False) -> RentedMachine:
+    def _until_ready(
+        self, rented: RentedMachine, timeout: float, *, call: str | None = None, labelled: bool = False
+    ) -> RentedMachine:
         """Waits until a command can run on the machine. One that does not come so far is destroyed.
 
-        `alone`: no other machine may have its label.
+        Args:
+            rented: which one.
+            timeout: how long it may take, seconds.
+            call: what has made it, as messages name it; it may have made no other. None: that is looked at elsewhere.
+            labelled: we gave it the label ourselves; otherwise the product may have chosen another one.
         """
+        label = rented.label
         try:
             trouble = (
                 self._boot(rented, timeout)
-                or self._disagreement(rented, ours=alone)
+                or self._disagreement(rented, ours=labelled)
                 or _another_gpu(rented)
-                or (alone and self._twins(rented))
+                or (self._twins(rented, label, call) if call else None)
             )
         except RekindleError:
             self._destroyer.destroy_and_prove(rented)
@@ -558,17 +619,29 @@ class Renter:
             raise Weather(f"{trouble} {destroyed} Rent again, or allow more time.")
         raise Mismatch(f"{trouble} {destroyed}")
 
-    def _twins(self, rented: RentedMachine) -> str | None:
-        """Destroys what one create call has made beside the machine; says so."""
-        twins = [
-            replace(rented, id=id_, ssh=None)
-            for id_, label in sorted(self._everything().items())
-            if label == rented.label and id_ != rented.id
-        ]
-        for twin in twins:
+    def _twins(self, rented: RentedMachine, label: str, call: str) -> str | None:
+        """Destroys what one call has made beside the machine, under the label that was asked for; says so.
+
+        Notes what has come without any label: nobody can tell whose that is, so it is not destroyed.
+        """
+        left: list[Row] = []
+
+        def alone() -> bool:
+            came = self._came_since(rented.before | {rented.id})
+            rented.unclaimed = self._unclaimed(came)
+            left[:] = [row for row in came if row.label == label]
+            if left:  # what is kept warm for it comes with it, and ends with it
+                warm = {row.id for row in self._dumont.instances() if row.warm_for == rented.id}
+                left[:] = [row for row in left if row.id not in warm]
+            return not left
+
+        with suppress(Timeout):
+            wait_until(f"{rented} to be the only one", alone, bool, timeout=LEAVING_TIMEOUT, clock=self._clock)
+        for row in left:
+            twin = replace(rented, id=row.id, hourly_usd=row.dph_total, provision_seconds=0.0, ssh=None, beside=[])
             self._destroyer.destroy_and_prove(twin)
-        ids = in_words([str(twin.id) for twin in twins]) if twins else ""
-        return f"One create call made {rented} and {ids} beside, destroyed and proven gone already." if twins else None
+        ids = in_words([str(row.id) for row in left]) if left else ""
+        return f"{call} made {rented} and {ids} beside, destroyed and proven gone already." if left else None
 
     def _boot(self, rented: RentedMachine, timeout: float) -> _NotReady | None:
         """Returns None when the machine is ready, else what became of it instead."""

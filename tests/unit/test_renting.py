@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from rekindle.budget import Budget
 from rekindle.destruction import Destroyer
 from rekindle.dumont import AmbiguousCreate
+from rekindle.dumont_views import InstanceView
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown, Weather
 from rekindle.http import RateLimited, Refused
 from rekindle.ledger import Ledger, LedgerUnusable, State
@@ -449,6 +451,85 @@ def test_without_the_market_the_product_is_asked(tmp_path: Path, monkeypatch: py
     assert house.rent().hourly_usd == PRICE
 
 
+@pytest.mark.parametrize("label", [None, "mine", "rekindle-r0-9"])
+def test_a_create_that_names_a_machine_that_was_there_does_nothing_to_it(house: House, label: str | None) -> None:
+    strangers = house.cloud.rent(label)
+
+    def create(_: int, label: str) -> int:
+        house.cloud.rent(label)
+        return strangers
+
+    house.cloud.dumont.on_create = create
+    assert house.failure(Mismatch) == (
+        f"Dumont Cloud answered that machine {strangers} is the one that was rented (offer 1000012 (RTX A4000, "
+        "$0.36/h)), but that machine was there before we asked, so it was not touched. Really rented was machine "
+        f"{strangers + 1} (label {LABEL}); destroyed now, and proven gone."
+    )
+    assert [contract.id for contract in house.cloud.living()] == [strangers]
+    assert not [call for call in house.cloud.calls if call.endswith(f"destroy {strangers}")]
+    house.cloud.end(strangers)
+    house.nothing_is_left()
+
+
+def test_a_create_that_only_names_a_machine_that_was_there_rents_nothing(house: House) -> None:
+    strangers = house.cloud.rent("mine")
+    house.cloud.dumont.on_create = lambda *_: strangers
+    assert house.failure(Mismatch).endswith(
+        f"so it was not touched. In 30 s no machine labelled {LABEL} appeared in the listings of Dumont Cloud and the "
+        "marketplace, so none was rented."
+    )
+    assert house.states() == [State.NEVER_CREATED]
+    assert [contract.id for contract in house.cloud.living()] == [strangers]
+
+
+def test_what_cannot_be_looked_for_is_left_to_the_guard(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = house.cloud.rent("mine")
+
+    def fail() -> None:
+        raise Unknown("the listing failed.")
+
+    def create(_: int, label: str) -> int:
+        monkeypatch.setattr(house.cloud.market, "instances", fail)
+        house.cloud.rent(label)
+        return strangers
+
+    house.cloud.dumont.on_create = create
+    assert house.failure(Mismatch).endswith("so it was not touched. UNKNOWN: the listing failed.")
+    assert house.states() == [State.INTENDED]
+    assert len(house.cloud.living()) == 2
+
+
+def test_what_came_without_a_label_is_named_and_not_touched(house: House) -> None:
+    def create(_: int, label: str) -> int:
+        first = house.cloud.rent(label)
+        house.cloud.rent(None)
+        house.cloud.rent("somebody else's")
+        return first
+
+    house.cloud.rent(None)
+    house.cloud.dumont.on_create = create
+    assert house.rent().unclaimed == [FIRST_ID + 2]
+    assert house.renter.unclaimed({FIRST_ID}) == [FIRST_ID + 2]
+    assert house.renter.unclaimed({FIRST_ID, FIRST_ID + 2}) == []
+    assert len(house.cloud.living()) == 4
+
+
+def test_one_that_the_product_gives_back_is_waited_for(house: House) -> None:
+    def create(_: int, label: str) -> int:
+        first, second = house.cloud.rent(label), house.cloud.rent(label)
+        late = house.cloud.now + 5
+
+        def give_back(now: float) -> None:
+            if now > late:
+                house.cloud.end(second)
+
+        house.cloud.meanwhile = give_back
+        return first
+
+    house.cloud.dumont.on_create = create
+    assert house.rent().id == FIRST_ID
+
+
 # What the product rents by itself: wake, restore on a new machine.
 
 
@@ -503,6 +584,58 @@ def test_a_wake_that_fails_and_leaves_its_machine_is_cleaned_up(house: House) ->
         "The failure was: Machine 7 was not woken."
     )
     house.nothing_is_left()
+
+
+def test_a_wake_that_names_a_machine_that_was_there_does_nothing_to_it(house: House) -> None:
+    strangers = house.cloud.rent("mine")
+
+    def wake() -> int:
+        house.cloud.rent("rekindle-r0-3")
+        return strangers
+
+    with pytest.raises(Mismatch) as told:
+        adopt(house, wake)
+    assert str(told.value) == (
+        f"Dumont Cloud answered that machine {strangers} is the one that was rented (a machine to wake 7 on), but that "
+        "machine was there before we asked, so it was not touched. Really rented was machine "
+        f"{strangers + 1} (label rekindle-r0-3); destroyed now, and proven gone."
+    )
+    assert [contract.id for contract in house.cloud.living()] == [strangers]
+
+
+@pytest.mark.parametrize("label", ["rekindle-r0-3", None])
+def test_a_wake_that_rents_two_leaves_nothing(house: House, label: str | None) -> None:
+    old = house.cloud.rent("rekindle-r0-3")
+
+    def wake() -> int:
+        house.cloud.rent("rekindle-r0-3")
+        return house.cloud.rent(label)
+
+    with pytest.raises(Mismatch) as told:
+        adopt(house, wake)
+    assert re.fullmatch(
+        rf"One call for a machine to wake 7 on made machine {FIRST_ID + 2} \(RTX A4000, label "
+        rf"{label or 'none'}\) and {FIRST_ID + 1} beside, destroyed and proven gone already\. It was destroyed, and "
+        r"was proven gone \d\.\d s later\.",
+        str(told.value),
+    ), told.value
+    assert [contract.id for contract in house.cloud.living()] == [old]
+
+
+def test_a_machine_that_is_kept_warm_for_the_woken_one_is_no_twin(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wake() -> int:
+        house.cloud.rent("rekindle-r0-3")
+        return house.cloud.rent("rekindle-r0-3")
+
+    rows = house.cloud.dumont.instances
+
+    def with_warm() -> list[InstanceView]:
+        return [replace(row, warm_for=FIRST_ID + 1 if row.id == FIRST_ID else None) for row in rows()]
+
+    monkeypatch.setattr(house.cloud.dumont, "instances", with_warm)
+    assert adopt(house, wake).id == FIRST_ID + 1
 
 
 def test_a_wake_over_its_price_is_a_defect(house: House) -> None:
