@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import timedelta
 
 from robot.api.deco import keyword, library
@@ -24,6 +26,9 @@ class HibernationLibrary:
     follow on another day.
     """
 
+    def __init__(self) -> None:
+        self._told: dict[int, hibernating.IdleTime] = {}
+
     @keyword
     def machine_should_stay_idle(self, machine: RentedMachine, duration: timedelta) -> None:
         """Watches the GPU over SSH; it must do nothing for the whole time.
@@ -42,19 +47,27 @@ class HibernationLibrary:
 
     @keyword
     def hibernate_when_idle(self, machine: RentedMachine, after: timedelta) -> None:
-        """Tells the product after how much idle time it shall hibernate this machine.
+        """Tells the product to hibernate this machine when its GPU has been idle, counted from now on.
+
+        The product may count from the machine's first day, for its GPU may never have worked. So the idle time that it
+        is told is the machine's age and this: then a hibernation that begins earlier than it should is noticed.
 
         Args:
             machine: which one.
-            after: idle time.
+            after: idle time from now on.
 
         Raises:
             AssertionError: the target has no such setting; names the route.
         """
+        now = time.monotonic()
+        seconds = math.ceil(now - machine.asked_at + after.total_seconds())
         target.current().dumont.configure_hibernation(
-            machine.id, auto_hibernation_enabled=True, idle_timeout_seconds=after.total_seconds()
+            machine.id, auto_hibernation_enabled=True, idle_timeout_seconds=seconds
         )
-        tell(f"Auto-hibernation: after {after.total_seconds():g} s without work on the GPU")
+        self._told[machine.id] = hibernating.IdleTime(seconds, machine.asked_at, now)
+        tell(
+            f"Auto-hibernation: after {seconds} s without work on the GPU, {after.total_seconds():g} s from now or more"
+        )
 
     @keyword
     def keep_machine_awake(self, machine: RentedMachine) -> None:
@@ -66,6 +79,7 @@ class HibernationLibrary:
         Args:
             machine: which one.
         """
+        self._told.pop(machine.id, None)
         try:
             target.current().dumont.configure_hibernation(machine.id, auto_hibernation_enabled=False)
         except CapabilityMissing as error:
@@ -77,14 +91,16 @@ class HibernationLibrary:
     def wait_until_hibernation_begins(self, machine: RentedMachine, timeout: timedelta) -> None:
         """Waits until the product has noticed that the machine is idle, and begins to hibernate it.
 
-        It is not believed: nvidia-smi on the machine is asked all the while, as long as it answers.
+        It is not believed: nvidia-smi on the machine is asked all the while, as long as it answers. And the idle time
+        of [Hibernate When Idle] must be over, by our own clock.
 
         Args:
             machine: which one.
             timeout: how long it may take.
 
         Raises:
-            AssertionError: it does not notice; says what it knew last. Or the machine is not idle.
+            AssertionError: it does not notice; says what it knew last. Or the machine is not idle, or nobody could see
+                whether it is (`UNKNOWN:`). Or its idle time was not over, or was long ago.
         """
         asked = 0
 
@@ -95,11 +111,14 @@ class HibernationLibrary:
             return percent
 
         dumont, seconds = target.current().dumont, timeout.total_seconds()
-        waited = hibernating.wait_until_begun(dumont, machine.id, utilisation, seconds)
+        told = self._told.get(machine.id)
+        waited = hibernating.wait_until_begun(dumont, machine.id, utilisation, seconds, told=told)
         if asked:
             report.current().add_check("GPU is idle when the product says so", "nvidia-smi on the machine", looks=asked)
         else:
             report.current().not_witnessed.append("idle GPU: the machine was gone before it could be asked")
+        if told:
+            report.current().add_check("idle time is over when the product says so", "our own clock", machines=1)
         tell(f"Noticed: Dumont Cloud began to hibernate the machine after {waited.seconds:.1f} s")
         report.current().claims["idle_since"] = waited.value.get("idle_since")
 

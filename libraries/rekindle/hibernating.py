@@ -3,23 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rekindle.errors import Mismatch, RekindleError, Unknown
-from rekindle.ssh import Machine
-from rekindle.waiting import Clock, Waited, hold_for, wait_until
+from rekindle.ssh import ConnectionLost, Machine, SshRefused
+from rekindle.waiting import Clock, Timeout, Waited, hold_for, wait_until
+from rekindle.wording import counted
 
 UTILISATION = "nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits"
 IDLE_BELOW = 5.0  # percent; the product's own default threshold
 
 BEGUN = frozenset({"hibernating", "hibernated"})
 
+# Between our clock and the product's, seconds.
+SLACK = 1.0
+# How late a hibernation may begin: heartbeats come now and then, and when some are lost the product counts anew.
+COUNTED, HEARTBEATS = 2, 30.0
+
 
 class Detector(Protocol):
     """The product's idle detector."""
 
     def hibernation(self, instance_id: int, /) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class IdleTime:
+    """What the product was told of a machine. Times are monotonic seconds of our clock.
+
+    Attributes:
+        seconds: after so much idle time it is to be hibernated.
+        rented_at: nothing of the machine, and so no idleness of it, is older.
+        told_at: when the product was told.
+    """
+
+    seconds: float
+    rented_at: float
+    told_at: float
+
+    def check_not_early(self, instance_id: int, begun_at: float) -> None:
+        """Makes sure that the machine can have been idle for so long.
+
+        Raises:
+            Mismatch: it is too young for that.
+        """
+        if (lived := begun_at - self.rented_at) < self.seconds - SLACK:
+            raise Mismatch(
+                f"Dumont Cloud was told to hibernate machine {instance_id} when its GPU has been idle for "
+                f"{self.seconds:g} s, but began when the machine was no more than {lived:.1f} s old."
+            )
+
+    def overdue(self, now: float) -> str | None:
+        """In words, when the hibernation should have begun long ago."""
+        most = self.seconds * COUNTED + HEARTBEATS
+        if now - self.told_at <= most:
+            return None
+        return (
+            f"Dumont Cloud was told {now - self.told_at:.1f} s ago to do so after {self.seconds:g} s without work on "
+            f"the GPU; it should take {most:g} s at most"
+        )
 
 
 def gpu_utilisation(machine: Machine) -> float:
@@ -57,6 +100,7 @@ def wait_until_begun(
     utilisation: Callable[[], float],
     timeout: float,
     clock: Clock | None = None,
+    told: IdleTime | None = None,
 ) -> Waited[dict[str, Any]]:
     """Waits until the product has noticed that a machine is idle, and has begun to hibernate it.
 
@@ -66,17 +110,23 @@ def wait_until_begun(
         utilisation: what the machine itself says, in percent; it may be gone already when the product is fast.
         timeout: seconds.
         clock: time and pause.
+        told: after how much idle time; None when that is not known.
 
     Raises:
-        Timeout: it has not, or its hibernation failed; says what it knew last.
-        Mismatch: the machine was not idle.
+        Timeout: it has not, or should have long ago, or its hibernation failed; says what it knew last.
+        Mismatch: the machine was not idle, or cannot have been for so long.
+        Unknown: nobody could see whether it was, although it was there.
     """
-    percent = 0.0
+    now = (clock or Clock()).now
+    percent: float | None = None
+    unseen: RekindleError | None = None
 
     def look() -> dict[str, Any]:
-        nonlocal percent
-        with suppress(RekindleError):
+        nonlocal percent, unseen
+        try:
             percent = utilisation()
+        except RekindleError as error:
+            unseen = error
         return detector.hibernation(instance_id)
 
     waited = wait_until(
@@ -84,11 +134,20 @@ def wait_until_begun(
         look,
         lambda seen: seen.get("status") in BEGUN,
         timeout=timeout,
-        hopeless=_failed,
+        hopeless=lambda seen: _failed(seen) or (told.overdue(now()) if told else None),
         describe=_described,
         clock=clock,
     )
-    if percent >= IDLE_BELOW:
+    if told:
+        told.check_not_early(instance_id, now())
+    # A machine that does not answer is gone, but only if nobody has seen that its hibernation had not begun.
+    gone = waited.looks == 1 and isinstance(unseen, (SshRefused, ConnectionLost, Timeout))
+    if percent is None and not gone:
+        raise Unknown(
+            f"Whether machine {instance_id} was idle when Dumont Cloud began to hibernate it is not known: its GPU was "
+            f"not seen in {counted(waited.looks, 'look')}. {str(unseen).removeprefix(Unknown.prefix)}"
+        )
+    if percent is not None and percent >= IDLE_BELOW:
         raise Mismatch(
             f"Dumont Cloud hibernates machine {instance_id} because it is idle, but nvidia-smi on it says "
             f"{percent:g} %."

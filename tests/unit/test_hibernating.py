@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from rekindle.errors import Mismatch
-from rekindle.hibernating import wait_until_begun, wait_until_hibernated
-from rekindle.ssh import SshRefused
+from rekindle.errors import Mismatch, Unknown
+from rekindle.hibernating import IdleTime, wait_until_begun, wait_until_hibernated
+from rekindle.ssh import RemoteFailure, SshRefused
 from rekindle.waiting import Clock, Timeout
 
 
@@ -59,6 +60,82 @@ def test_a_machine_that_is_gone_already_cannot_be_asked() -> None:
         raise SshRefused("gone")
 
     assert wait_until_begun(Detector({"status": "hibernated"}), 7, gone, 60, FakeTime().clock()).looks == 1
+
+
+def test_a_gpu_that_nobody_can_see_is_unknown() -> None:
+    def broken() -> float:
+        raise RemoteFailure("nvidia-smi: not found", 127, "")
+
+    with pytest.raises(Unknown) as raised:
+        wait_until_begun(Detector({"status": "hibernating"}), 7, broken, 60, FakeTime().clock())
+    assert str(raised.value) == (
+        "UNKNOWN: Whether machine 7 was idle when Dumont Cloud began to hibernate it is not known: its GPU was not "
+        "seen in 1 look. nvidia-smi: not found"
+    )
+
+
+def test_a_machine_that_never_answered_although_it_was_there_is_unknown() -> None:
+    def refused() -> float:
+        raise SshRefused("SSH is refused.")
+
+    detector = Detector({"status": "idle"}, {"status": "hibernating"})
+    with pytest.raises(Unknown, match=r"was not seen in 2 looks\. SSH is refused\.$"):
+        wait_until_begun(detector, 7, refused, 60, FakeTime().clock())
+
+
+def test_a_gpu_that_was_seen_before_its_machine_went_was_seen() -> None:
+    answers = iter([0.0])
+
+    def once() -> float:
+        for percent in answers:
+            return percent
+        raise SshRefused("gone")
+
+    detector = Detector({"status": "idle"}, {"status": "hibernated"})
+    assert wait_until_begun(detector, 7, once, 60, FakeTime().clock()).looks == 2
+
+
+# Told at 0 of a machine that was rented 10 s before: 13 s are over in 3 s at the earliest.
+TOLD = IdleTime(13, rented_at=-10.0, told_at=0.0)
+
+
+class Product:
+    """Begins to hibernate at a moment."""
+
+    def __init__(self, time: FakeTime, begins_at: float) -> None:
+        self._time, self._begins_at = time, begins_at
+
+    def hibernation(self, instance_id: int, /) -> dict[str, Any]:
+        return {"status": "hibernating" if self._time.seconds >= self._begins_at else "idle"}
+
+
+@pytest.mark.parametrize("begins_at", [2.1, 3.0, 6.0, 55.0])
+def test_an_idle_time_that_is_over_is_obeyed(begins_at: float) -> None:
+    time = FakeTime()
+    waited = wait_until_begun(Product(time, begins_at), 7, lambda: 0.0, 600, time.clock(), TOLD)
+    assert waited.value == {"status": "hibernating"}
+
+
+def test_an_idle_time_that_cannot_be_over_is_not_obeyed() -> None:
+    time = FakeTime()
+    with pytest.raises(Mismatch) as raised:
+        wait_until_begun(Product(time, 0.4), 7, lambda: 0.0, 600, time.clock(), TOLD)
+    assert str(raised.value) == (
+        "Dumont Cloud was told to hibernate machine 7 when its GPU has been idle for 13 s, but began when the machine "
+        "was no more than 10.4 s old."
+    )
+
+
+def test_an_idle_time_that_was_over_long_ago_is_not_obeyed() -> None:
+    time = FakeTime()
+    with pytest.raises(Timeout) as raised:
+        wait_until_begun(Product(time, 170.0), 7, lambda: 0.0, 600, time.clock(), TOLD)
+    assert re.fullmatch(
+        r"Waited for Dumont Cloud to notice that machine 7 is idle and hibernate it: gave up after 5\d\.\d s and \d+ "
+        r"looks, because Dumont Cloud was told 5\d\.\d s ago to do so after 13 s without work on the GPU; it should "
+        r"take 56 s at most\. Last seen: status idle\.",
+        str(raised.value),
+    )
 
 
 def test_hibernation_ends_with_the_id_of_the_snapshot() -> None:
