@@ -165,6 +165,11 @@ class ProvisioningLibrary:
             session.mount(opened.settings.dumont_api_url, HidingAdapter(opened.dumont.token()))
 
     @keyword
+    def email_of_account(self) -> str:
+        """Returns the e-mail that the target is entered with. It is no secret, as the password is."""
+        return target.current().settings.dumont_email
+
+    @keyword
     def rent_machine(
         self,
         max_price: float,
