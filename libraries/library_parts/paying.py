@@ -86,7 +86,7 @@ def settle(opened: Target) -> list[str]:
     path = bill.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))))
     tell(f"Report: {path.name}")
     troubles = []
-    if overdrawn := opened.budget.overdrawn(opened.growing_usd()):
+    if overdrawn := opened.budget.overdrawn(opened.growing_usd(), bill.billed_usd):
         troubles.append(overdrawn)
     try:
         bill.raise_unless_agreed()

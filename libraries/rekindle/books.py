@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, Life, by_kind, of_time
+from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, Life, by_kind, of_time, too_dear
 from rekindle.errors import Mismatch
 from rekindle.rented import RentedMachine
 from rekindle.report import Json, write_document
@@ -27,6 +27,10 @@ GB = 10**9  # bytes
 SMALLEST_USD = 1e-6
 # What may have been on its way when a machine was ended.
 ON_ITS_WAY_GB = 0.001
+# What a machine may move besides its user's data: its image, and what the product installs.
+IMAGE_GB = 20
+# How many times it may move those data: saved, restored, and synced again and again.
+TIMES = 10
 # So many seconds may the clocks of a cloud and of this computer differ.
 CLOCKS = 60.0
 
@@ -59,7 +63,7 @@ class Item:
     """One thing that was paid for.
 
     `bill` is None where nobody could be asked for it. `traffic_prices` were agreed, USD a GB; `moved` is what we know
-    of its traffic, bytes; both under the kinds of rows.
+    of its traffic, bytes; both under the kinds of rows. `tree_bytes` is the largest workspace of the run.
     """
 
     what: str
@@ -67,6 +71,7 @@ class Item:
     bill: tuple[Charge, ...] | None
     traffic_prices: Mapping[str, float] = field(default_factory=dict)
     moved: Mapping[str, int] = field(default_factory=dict)
+    tree_bytes: int = 0
 
     @property
     def billed_usd(self) -> float:
@@ -89,6 +94,8 @@ class Item:
         growing = math.fsum(row.rate for row in self.bill if row.end is None and row.kind not in TRAFFIC)
         if any(row.end is None for row in self.bill):
             return f"{self.what}: its bill still grows, by ${growing:.4f}/h"
+        if dearer := too_dear(self.what, self.cost.hourly_usd, self.bill):
+            return dearer
         if self.cost.agrees_with(self.time_usd):
             return self._sum_trouble() or self._traffic_trouble()
         off = self.difference_usd
@@ -112,7 +119,9 @@ class Item:
         return None
 
     def _traffic_trouble(self) -> str | None:
-        """Traffic is billed at the agreed price, and it is no less than what we moved ourselves."""
+        """Traffic is billed at the agreed price; it is no less than what we moved ourselves, and no more than anybody
+        can have moved.
+        """
         for row in self.bill or ():
             if row.kind not in TRAFFIC:
                 continue
@@ -122,8 +131,14 @@ class Item:
                     f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed ${row.usd:.6f}, but at "
                     f"${price:.4f}/GB, as agreed, they cost ${row.seconds * price:.6f}"
                 )
-            if (ours := self.moved.get(row.kind, 0) / GB) > row.seconds + ON_ITS_WAY_GB:
+            ours = self.moved.get(row.kind, 0) / GB
+            if ours > row.seconds + ON_ITS_WAY_GB:
                 return f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed, but ours alone was {ours:.6f} GB"
+            if row.seconds > (most := IMAGE_GB + TIMES * (ours + self.tree_bytes / GB)):
+                return (
+                    f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed, but with all that was on it, "
+                    f"{TIMES} times over, and an image of {IMAGE_GB} GB it can have been {most:.6f} GB at most"
+                )
         return None
 
     def document(self) -> dict[str, Json]:
@@ -235,10 +250,13 @@ class Books:
     begun_epoch: float = field(default_factory=time.time)
     _machines: dict[int, Item] = field(default_factory=dict)
     _standbys: dict[str, Cost] = field(default_factory=dict)
+    _tree_bytes: int = 0
 
     def machine_ended(self, machine: RentedMachine, cost: Cost) -> None:
         """Notes a machine that is proven gone."""
         self._machines[machine.id] = Item(str(machine), cost, None, machine.traffic_prices, machine.moved())
+        # A machine whose own was never read can have been given what was on another one.
+        self._tree_bytes = max(self._tree_bytes, machine.ssh.tree_bytes if machine.ssh else 0)
 
     def race_lost(self, losers: Iterable[int], at_most: Cost) -> None:
         """Notes machines that lost a race, and what each of them can have cost."""
@@ -264,18 +282,19 @@ class Books:
             cpu_bill: of the whole project at the CPU cloud; likewise.
             not_witnessed: what nobody could tell.
         """
-        market = _by_source(market_bill or ())
+        market = by_source(market_bill or ())
         items = [
             replace(item, bill=None if market_bill is None else tuple(market.pop(f"instance-{id_}", ())))
             for id_, item in self._machines.items()
         ]
         items += self._others(market, label_prefix)
-        at_cpu_cloud = _by_source(cpu_bill or ())
+        at_cpu_cloud = by_source(cpu_bill or ())
         for name, cost in self._standbys.items():
             sources = [source for source, rows in at_cpu_cloud.items() if _name(rows[0]) == name]
             rows = tuple(row for source in sources for row in at_cpu_cloud.pop(source))
             items.append(Item(f"standby {name}", cost, None if cpu_bill is None else rows))
         items += self._others(at_cpu_cloud, label_prefix)
+        items = [replace(item, tree_bytes=self._tree_bytes) for item in items]
         return RunBill(self.run_id, self.budget_usd, tuple(items), tuple(not_witnessed))
 
     def _others(self, bill: Mapping[str, Sequence[Charge]], label_prefix: str) -> Iterator[Item]:
@@ -291,7 +310,8 @@ class Books:
             yield Item(what, Cost(math.fsum(rates.values()), Life(0.0, window)), tuple(rows))
 
 
-def _by_source(bill: Iterable[Charge]) -> dict[str, list[Charge]]:
+def by_source(bill: Iterable[Charge]) -> dict[str, list[Charge]]:
+    """The rows of a bill by what is paid for."""
     found: dict[str, list[Charge]] = {}
     for row in bill:
         found.setdefault(row.source, []).append(row)

@@ -54,7 +54,7 @@ class Budget:
 
     @property
     def spent_usd(self) -> float:
-        """What the machines that have ended did cost."""
+        """What the machines that have ended did cost, their traffic included."""
         return self._spent
 
     @property
@@ -128,9 +128,14 @@ class Budget:
             self._alarmed = True
         return f"At least half of the budget is spent: {dollars(spent)} of {dollars(self.limit_usd)}."
 
-    def overdrawn(self, growing_usd: float) -> str | None:
-        """More is spent than the budget: says so, with the numbers; None as long as it is kept. Args as for `alarm`."""
-        spent = self.spent_usd + growing_usd
+    def overdrawn(self, growing_usd: float, billed_usd: float = 0.0) -> str | None:
+        """More is spent than the budget: says so, with the numbers; None as long as it is kept.
+
+        Args:
+            growing_usd: as for `alarm`.
+            billed_usd: what the clouds ask for all of it, which counts when it is more than what was booked.
+        """
+        spent = max(self.spent_usd + growing_usd, billed_usd)
         if spent <= self.limit_usd + 1e-9:
             return None
         return (

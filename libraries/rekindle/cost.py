@@ -18,10 +18,14 @@ SECONDS_PER_HOUR = 3600
 BILLING_UNIT = 1.0  # seconds; the market bills by the second
 # What is billed by the GB, not by the second: kinds of rows.
 TRAFFIC = frozenset({"upload", "download"})
+# Prices are rounded where they are shown, USD an hour.
+ROUNDED_USD = 0.0005
 
 
 class BillRow(Protocol):
-    """One row of the market's bill. `end` is None while the row still grows; `kind` such as `gpu` or `disk`."""
+    """One row of the market's bill. `end` is None while the row still grows; `kind` such as `gpu` or `disk`; `rate` is
+    in USD an hour, or of traffic in USD a GB.
+    """
 
     @property
     def end(self) -> float | None: ...
@@ -29,6 +33,8 @@ class BillRow(Protocol):
     def usd(self) -> float: ...
     @property
     def kind(self) -> str: ...
+    @property
+    def rate(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,15 @@ def reconcile(what: str, cost: Cost, bill: Sequence[BillRow]) -> Reconciled:
 
     Raises:
         Unknown: there is no bill, or it still grows, so that nothing can be compared.
-        Mismatch: it is more than a billing second outside of what the measured life costs.
+        Mismatch: it is at a dearer price than was agreed, or more than a billing second outside of what the measured
+            life costs.
     """
     if not bill:
         raise Unknown(f"The market shows no bill for {what}, so its cost could not be compared with anything.")
     if any(row.end is None for row in bill):
         raise Unknown(f"The market's bill for {what} still grows; it can be compared when the machine is gone.")
+    if dearer := too_dear(what, cost.hourly_usd, bill):
+        raise Mismatch(f"{dearer}. Compare the bill's rows at the market.")
     billed = of_time(bill)
     if not cost.agrees_with(billed):
         life = cost.life
@@ -110,9 +119,24 @@ def reconcile(what: str, cost: Cost, bill: Sequence[BillRow]) -> Reconciled:
     return Reconciled(cost.usd, billed, cost.unit_usd, len(bill))
 
 
+def too_dear(what: str, hourly_usd: float, bill: Iterable[BillRow]) -> str | None:
+    """Says so when a bill asks more for an hour than was agreed, however short the life was. Not a whole sentence."""
+    rates: dict[str, float] = {}
+    for row in bill:
+        if row.kind not in TRAFFIC:
+            rates[row.kind] = max(row.rate, rates.get(row.kind, 0.0))
+    rate = math.fsum(rates.values())
+    return f"{what}: billed at ${rate:.4f}/h, agreed ${hourly_usd:.4f}/h" if rate > hourly_usd + ROUNDED_USD else None
+
+
 def of_time(bill: Iterable[BillRow]) -> float:
     """What of a bill was paid for time: the machine and its disk, without the traffic. USD."""
     return math.fsum(row.usd for row in bill if row.kind not in TRAFFIC)
+
+
+def of_traffic(bill: Iterable[BillRow]) -> float:
+    """What of a bill was paid for traffic, USD."""
+    return math.fsum(row.usd for row in bill if row.kind in TRAFFIC)
 
 
 def by_kind(bill: Iterable[BillRow]) -> dict[str, float]:

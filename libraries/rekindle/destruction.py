@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rekindle.budget import Budget
-from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, BillRow, Cost, Reconciled, reconcile
+from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, BillRow, Cost, Reconciled, of_traffic, reconcile
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.ledger import Ledger
 from rekindle.rented import STOPPED, RentedMachine
@@ -39,13 +39,6 @@ class Row(Protocol):
     def dph_total(self) -> float: ...
 
 
-class Charge(BillRow, Protocol):
-    """One row of the bill, with its price in USD an hour."""
-
-    @property
-    def rate(self) -> float: ...
-
-
 class Listing(Protocol):
     """Where machines can be looked up and destroyed."""
 
@@ -57,7 +50,7 @@ class Listing(Protocol):
 class Market(Listing, Protocol):
     """The market: it also writes the bill."""
 
-    def charges(self, instance_id: int, since: float | None, /) -> Sequence[Charge]: ...
+    def charges(self, instance_id: int, since: float | None, /) -> Sequence[BillRow]: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ class Proof(Gone):
     instance_id: int
     gone_after: float
     cost: Cost
-    bill: tuple[Charge, ...] | None
+    bill: tuple[BillRow, ...] | None
 
     @property
     def bill_usd(self) -> float | None:
@@ -205,7 +198,7 @@ class Destroyer:
         cost = rented.cost(gone_at)
         witnesses = (*(observer.witness() for observer in observers), _compare_bills(rented, before, after))
         proof = Proof(witnesses, self._clock.now() - begun, rented.id, gone_at - begun, cost, after)
-        self._close(rented, str(proof), cost)
+        self._close(rented, str(proof), cost, of_traffic(after or ()))
         return proof
 
     def _wait_until_unseen(self, rented: RentedMachine, observers: Sequence[_Observer], patience: float) -> list[str]:
@@ -238,7 +231,7 @@ class Destroyer:
             observers.append(_Observer("bill", "rows that grow", self._clock, lambda: _growing(self._bill(rented))))
         return observers
 
-    def _bill(self, rented: RentedMachine) -> tuple[Charge, ...] | None:
+    def _bill(self, rented: RentedMachine) -> tuple[BillRow, ...] | None:
         return tuple(self._market.charges(rented.id, rented.asked_at_epoch())) if self._market else None
 
     def _rescue(self, rented: RentedMachine, claim: str, traces: Sequence[str]) -> Mismatch:
@@ -261,9 +254,9 @@ class Destroyer:
         self._close(rented, f"destroyed at the market, because {told}", rented.cost(self._clock.now()))
         return Mismatch(f"{told} Rekindle has destroyed it at the market itself; it was gone after {seconds:.1f} s.")
 
-    def _close(self, rented: RentedMachine, proof: str, cost: Cost) -> None:
+    def _close(self, rented: RentedMachine, proof: str, cost: Cost, traffic_usd: float = 0.0) -> None:
         self._ledger.destroyed(rented.intent, proof)
-        self._budget.settle(rented.reservation, cost.usd)
+        self._budget.settle(rented.reservation, cost.usd + traffic_usd)
         for held in rented.beside:
             self._budget.settle(held.reservation, held.hourly_usd * (self._clock.now() - held.since) / SECONDS_PER_HOUR)
         if self._ended:
@@ -313,13 +306,13 @@ def _lives(ssh: Machine) -> bool:
         return False
 
 
-def _growing(bill: Sequence[Charge] | None) -> str | None:
+def _growing(bill: Sequence[BillRow] | None) -> str | None:
     bill = bill or ()
     rate = math.fsum(row.rate for row in bill if row.end is None)
     return f"it still bills ${rate:.2f}/h" if any(row.end is None for row in bill) else None
 
 
-def _compare_bills(rented: RentedMachine, before: Sequence[Charge] | None, after: Sequence[Charge] | None) -> Witness:
+def _compare_bills(rented: RentedMachine, before: Sequence[BillRow] | None, after: Sequence[BillRow] | None) -> Witness:
     """The last witness: the sum at two moments more than a billing second apart."""
     checked = "the sum, twice"
     if before is None or after is None:

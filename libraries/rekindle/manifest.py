@@ -204,7 +204,9 @@ def take_manifest(machine: Machine, root: str) -> Manifest:
         time.sleep(pause)
         entries, restless = _read(machine, root)
         if not restless:
-            return Manifest(root, entries)
+            manifest = Manifest(root, entries)
+            machine.tree_bytes = max(machine.tree_bytes, manifest.bytes)
+            return manifest
     raise Unknown(
         f"{root} changed while its manifest was taken: {named([shown(path) or root for path in restless])}. "
         "Stop what writes there, and take it again."

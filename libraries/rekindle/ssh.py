@@ -113,6 +113,8 @@ class Machine:
         # What scripts were given and have answered: less than what went over the wire, never more.
         self.sent_bytes = 0
         self.received_bytes = 0
+        # The largest tree that was seen on it: whatever is saved, restored or synced is not much more.
+        self.tree_bytes = 0
         self._known_hosts = known_hosts
         self._user = user
         self._lock = threading.Lock()

@@ -34,7 +34,15 @@ A Bill That Goes On
     ${machine} =    Rent And Destroy
     Bill For Machine    ${machine}    0    end=${None}
     Run Keyword And Expect Error
-    ...    The bill of this run * machine ${machine.id} *: its bill still grows, by $0.3000/h. All in all*
+    ...    The bill of this run * machine ${machine.id} *: its bill still grows, by $0.*/h. All in all*
+    ...    Close Target
+
+A Price That Was Not Agreed
+    [Tags]    long
+    ${machine} =    Rent And Destroy
+    Bill For Machine    ${machine}    0    times=1.45
+    Run Keyword And Expect Error
+    ...    The bill of this run * machine ${machine.id} *: billed at $*/h, agreed $${{"%.4f" % $machine.hourly_usd}}/h*
     ...    Close Target
 
 A Bill For A Machine That Nobody Knows
@@ -129,7 +137,7 @@ Spend
 
 Bill For Machine
     [Documentation]    From now on the market shows a bill of one line.
-    [Arguments]    ${machine}    ${usd}    ${end}=${1}    ${id}=${machine.id}
+    [Arguments]    ${machine}    ${usd}    ${end}=${1}    ${id}=${machine.id}    ${times}=1
     VAR    &{row} =
     ...    source=instance-${id}
     ...    description=${machine.label}
@@ -137,7 +145,7 @@ Bill For Machine
     ...    start=${0}
     ...    end=${end}
     ...    quantity=${1}
-    ...    rate=${0.3}
+    ...    rate=${{$machine.hourly_usd * float($times)}}
     ...    amount=${{float($usd)}}
     VAR    @{rows} =    ${row}
     VAR    &{body} =    results=${rows}    next_token=${None}

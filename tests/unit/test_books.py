@@ -26,8 +26,9 @@ MACHINE = f"machine 7 (RTX 3060, label {LABEL})"
 def row(
     usd: float, kind: str = "gpu", source: str = "instance-7", description: str = LABEL, *, end: float | None = 2.0
 ) -> Charge:
-    quantity = usd / 0.36 if kind in TRAFFIC else usd / SECOND
-    return Charge(1.0, end, quantity, usd, 0.36, kind, source, description)
+    rate = 0.0004 if kind == "disk" else 0.36
+    quantity = usd / rate if kind in TRAFFIC else usd / rate * 3600
+    return Charge(1.0, end, quantity, usd, rate, kind, source, description)
 
 
 def books() -> Books:
@@ -94,7 +95,7 @@ def test_a_machine_that_is_not_on_the_bill_is_red() -> None:
 
 def test_a_bill_that_goes_on_is_red() -> None:
     growing = settled(row(101 * SECOND), row(0.0, "disk", end=None))
-    assert f"{MACHINE}: its bill still grows, by $0.3600/h." in told(growing)
+    assert f"{MACHINE}: its bill still grows, by $0.0004/h." in told(growing)
 
 
 def test_traffic_is_no_time() -> None:
@@ -121,6 +122,37 @@ def test_traffic_is_billed_at_the_agreed_price_and_covers_our_own() -> None:
     machine.was_interrupted()
     opened.machine_ended(machine, LIFE)
     settled(row(0.0101), row(0.09, "upload"), of=opened).raise_unless_agreed()
+
+
+def test_a_price_that_was_not_agreed_is_red_however_short_the_life() -> None:
+    dear = Charge(1.0, 2.0, 69.0, 69 * 0.522 / 3600, 0.522, "gpu", "instance-7", LABEL)
+    opened = books()
+    opened.machine_ended(
+        RentedMachine(7, LABEL, "RTX 3060", 0.36, 0.0, 1, Reservation("it", 1.0)), Cost(0.36, Life(60.0, 180.0))
+    )
+    assert f"{MACHINE}: billed at $0.5220/h, agreed $0.3600/h. All in all" in told(settled(dear, of=opened))
+
+
+def test_nobody_can_have_moved_much_more_than_there_was() -> None:
+    machine = RentedMachine(7, LABEL, "RTX 3060", 0.36, -1.0, 1, Reservation("it", 1.0), provision_seconds=1.0)
+    machine.traffic_prices = {"upload": 0.36}
+    opened = books()
+    opened.machine_ended(machine, LIFE)
+    settled(row(0.0101), row(20 * 0.36, "upload"), of=opened).raise_unless_agreed()
+    fifty_tb = settled(row(0.0101), row(50_000 * 0.36, "upload"), of=opened)
+    assert (
+        f"{MACHINE}: 50000.000000 GB of upload are billed, but with all that was on it, 10 times over, and an image of "
+        "20 GB it can have been 20.000000 GB at most. All in all $18000.010100 is billed"
+    ) in told(fifty_tb)
+    machine.ssh = Machine("127.0.0.1", 22, Path("key"), Path("known_hosts"), "it")
+    machine.ssh.tree_bytes, machine.ssh.received_bytes = 3_000_000_000, 1_000_000_000
+    opened.machine_ended(machine, LIFE)
+    another = row(49 * 0.36, "upload", "instance-8")
+    opened.race_lost([8], Cost(0.36, Life(0.0, 5.0)))
+    settled(row(0.0101), row(59 * 0.36, "upload"), another, of=opened).raise_unless_agreed()
+    assert "it can have been 60.000000 GB at most" in told(
+        settled(row(0.0101), row(61 * 0.36, "upload"), another, of=opened)
+    )
 
 
 def test_losers_of_a_race_cost_no_more_than_the_race_lasted() -> None:

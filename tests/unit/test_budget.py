@@ -122,6 +122,8 @@ def test_an_overdrawn_budget_is_told_as_often_as_it_is_asked_for_and_allows_noth
     budget = Budget(1.0)
     budget.book(0.75)
     assert budget.overdrawn(0.25) is None
+    assert budget.overdrawn(0.25, billed_usd=0.9) is None
+    assert "is overdrawn: $7.50 is spent" in str(budget.overdrawn(0.25, billed_usd=7.5))
     for _ in range(2):
         assert budget.overdrawn(0.251) == (
             "The budget of $1.00 is overdrawn: $1.01 is spent. Nothing more is rented, and no further test is begun; "

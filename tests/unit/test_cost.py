@@ -19,6 +19,7 @@ class Row:
     usd: float
     end: float | None = 1.0
     kind: str = "gpu"
+    rate: float = 0.36
 
 
 COST = Cost(0.36, Life(at_least=100.0, at_most=102.0))
@@ -44,6 +45,18 @@ def test_any_other_bill_is_red_with_both_numbers(seconds: float) -> None:
         f"The market bills ${seconds * SECOND:.6f} for machine 7, but at $0.3600/h the 100.0 to 102.0 s that it lived "
         "cost $0.010000 to $0.010200. One billing second is $0.000100. Compare the bill's rows at the market."
     )
+
+
+def test_a_dearer_price_is_red_although_the_sum_could_be_right() -> None:
+    short = Cost(0.36, Life(at_least=0.0, at_most=200.0))
+    rows = [Row(0.01, rate=0.30), Row(0.001, kind="disk", rate=0.22), Row(0.002, kind="upload", rate=9.0)]
+    with pytest.raises(Mismatch) as told:
+        reconcile("machine 7", short, rows)
+    assert str(told.value) == (
+        "machine 7: billed at $0.5200/h, agreed $0.3600/h. Compare the bill's rows at the market."
+    )
+    again = [Row(0.01, rate=0.30), Row(0.01, rate=0.30), Row(0.0, kind="disk", rate=0.0604)]
+    assert reconcile("machine 7", short, again).rows == 3, "a machine that was stopped for a while, and rounded prices"
 
 
 def test_no_bill_is_unknown_not_zero() -> None:

@@ -96,6 +96,13 @@ def test_the_budget_is_settled_with_the_measured_life(house: House) -> None:
     assert proof.reconciled().bill_usd == pytest.approx(0.001)
 
 
+def test_traffic_is_spent_money_too(house: House) -> None:
+    house.cloud.market.on_charges = lambda charges: [*charges, Charge(0.0, 1.0, 5.0, 0.05, 0.01, "upload")]
+    proof = house.destroyer.destroy_and_prove(house.rented)
+    assert house.budget.spent_usd == pytest.approx(0.051)
+    assert proof.reconciled().bill_usd == pytest.approx(0.001), "time alone is compared"
+
+
 def test_a_machine_may_take_a_while_to_vanish(house: House) -> None:
     asked_at = house.cloud.now
 
