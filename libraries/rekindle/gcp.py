@@ -9,10 +9,13 @@ from typing import Any, Unpack
 from rekindle.errors import Unknown
 from rekindle.http import Habits, Refused, ServiceClient
 from rekindle.market import Charge, read_charge
+from rekindle.wording import named
 
 # `dumont-<label of the GPU machine>-<epoch>`: how the product names a standby.
 _NAME = re.compile(r"dumont-(?P<label>.+)-(?P<epoch>\d+)")
 MOST_PAGES = 1000
+# What a zone without any machine is told to be.
+EMPTY = "NO_RESULTS_ON_PAGE"
 # Standard persistent disks, by the CPU cloud's price list.
 DISK_USD_PER_GB_MONTH = 0.04
 HOURS_PER_MONTH = 30 * 24
@@ -102,6 +105,8 @@ class GcpClient(ServiceClient):
             scopes = answer.get("items") if isinstance(answer, dict) else None
             if not isinstance(scopes, dict):
                 raise Unknown(f"It cannot be told {what}: the CPU cloud's answer has no `items`.")
+            if silent := _silent(answer, scopes):
+                raise Unknown(f"It cannot be told {what}: the CPU cloud could not look into {named(silent)}.")
             rows += [_machine(row) for scope in scopes.values() for row in scope.get("instances", [])]
             token = answer.get("nextPageToken")
             if not token:
@@ -139,6 +144,17 @@ class GcpClient(ServiceClient):
         if not isinstance(rows, list):
             raise Unknown(f"It cannot be told {what}: the CPU cloud's answer has no list `charges`.")
         return [read_charge(row) for row in rows]
+
+
+def _silent(page: dict[str, Any], scopes: dict[str, Any]) -> list[str]:
+    """The zones of which a page does not tell what is in them: without a machine, they look as if they were empty."""
+    silent = [f"{place} ({code})" for place, scope in scopes.items() if (code := _warning(scope)) not in {None, EMPTY}]
+    return silent + [str(place) for place in page.get("unreachables") or ()]
+
+
+def _warning(scope: dict[str, Any]) -> str | None:
+    code = (scope.get("warning") or {}).get("code")
+    return None if code is None else str(code)
 
 
 def _machine(row: Any) -> CpuMachine:

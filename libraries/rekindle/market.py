@@ -62,12 +62,6 @@ class Charge:
     source: str = ""
     description: str = ""
 
-    @property
-    def machine_id(self) -> int | None:
-        """The machine that is paid for; None when it is something else."""
-        what, _, number = self.source.partition("-")
-        return int(number) if what == "instance" and number.isdecimal() else None
-
 
 @dataclass(frozen=True)
 class Volume:
@@ -147,14 +141,6 @@ class MarketClient(ServiceClient):
             Unknown: a page could not be read.
         """
         return self._bill(f"what machine {instance_id} costs", since, f"instance-{instance_id}")
-
-    def bill(self, since: float | None = None) -> dict[int, list[Charge]]:
-        """The bill of every machine of the account, by id, all pages. Args and errors as for `charges`."""
-        bill: dict[int, list[Charge]] = {}
-        for charge in self.statement(since):
-            if charge.machine_id is not None:
-                bill.setdefault(charge.machine_id, []).append(charge)
-        return bill
 
     def statement(self, since: float | None = None) -> list[Charge]:
         """The bill of everything in the account, volumes too, all pages. Args and errors as for `charges`."""

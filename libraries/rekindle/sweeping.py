@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rekindle.books import Charge, by_source
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES, Cleared, Clearing, Volumes, of
 from rekindle.cost import BILLING_UNIT
 from rekindle.dumont import DumontClient
@@ -23,7 +24,7 @@ from rekindle.errors import Mismatch, Unknown
 from rekindle.gcp import GcpClient
 from rekindle.labels import LABEL_MARK, Label
 from rekindle.ledger import Ledger, Rent, is_alive
-from rekindle.market import Charge, MarketClient
+from rekindle.market import MarketClient
 from rekindle.waiting import Clock
 from rekindle.wording import named
 
@@ -179,24 +180,27 @@ class Sweeper:
         """Reads the bill twice, more than a billing unit apart.
 
         Raises:
-            Mismatch: the bill grows of a machine that was destroyed, or of one that no list shows.
+            Mismatch: the bill grows of a machine or volume that was destroyed, or of one that no list shows.
             Unknown: there is no key for the market, or it does not tell.
         """
         if self._market is None:
             raise Unknown("Without VAST_API_KEY nobody can tell what is billed.")
-        before = self._market.bill()
+        before = by_source(self._market.statement())
         self._clock.pause(BILLING_UNIT * 1.1)
         # Listed before the bill is read again: what was rented meanwhile is on the list as well as on the bill.
-        listed = {row.id for row in self._market.instances()}
-        after = self._market.bill()
-        grows = [id_ for id_ in sorted(after) if _grows(before.get(id_, ())) and _grows(after[id_])]
-        if unseen := [f"machine {id_}" for id_ in grows if id_ not in listed]:
+        listed = {f"instance-{row.id}" for row in self._market.instances()}
+        listed |= {f"volume-{row.id}" for row in self._market.volumes()}
+        after = by_source(self._market.statement())
+        grows = [source for source in sorted(after) if _grows(before.get(source, ())) and _grows(after[source])]
+        if unseen := [_in_words(source) for source in grows if source not in listed]:
             raise Mismatch(
                 f"The bill of {named(unseen)} grows, although the market does not list it. Look at the market: "
                 "something is paid for that nobody sees."
             )
         swept_ids = [one.seen.id for one in swept.found if one.seen.where == MARKET]
-        return Account(len(after), {id_: _usd(after[id_]) if id_ in after else None for id_ in swept_ids})
+        rows = {id_: after.get(f"instance-{id_}") for id_ in swept_ids}
+        machines = sum(source.startswith("instance-") for source in after)
+        return Account(machines, {id_: _usd(its) if its else None for id_, its in rows.items()})
 
     def _judge(self, seen: Seen, dead: Sequence[Rent], living: set[str], since: float | None) -> Judged | None:
         """None for what is none of ours. `since`: of the youngest that has the same label."""
@@ -237,6 +241,10 @@ def _judge_by_age(seen: Seen, label: Label, whose: str, since: float | None) -> 
 
 def _is_among(rent: Rent, found: Sequence[Judged]) -> bool:
     return any(rent.is_of(one.seen.label, one.seen.id) for one in found)
+
+
+def _in_words(source: str) -> str:
+    return source.replace("instance-", "machine ").replace("-", " ")
 
 
 def _grows(rows: Sequence[Charge]) -> bool:

@@ -52,6 +52,7 @@ class FakeCloud:
     offers: list[Offer] = field(default_factory=lambda: [offer(1000012)])
     contracts: dict[int, Contract] = field(default_factory=dict)
     volumes: list[Volume] = field(default_factory=list)
+    billed_volumes: list[Volume] = field(default_factory=list)
     now: float = 1000.0
     boots_into: str | None = "running"
     answers: bool = True
@@ -172,8 +173,16 @@ class FakeMarket:
         usd = contract.price * seconds / 3600
         return self.on_charges([Charge(contract.begun, contract.ended, seconds, usd, contract.price, "gpu")])
 
-    def bill(self) -> dict[int, list[Charge]]:
-        return {number: self.charges(number) for number in self.cloud.contracts}
+    def statement(self) -> list[Charge]:
+        of_machines = [
+            replace(charge, source=f"instance-{number}")
+            for number in self.cloud.contracts
+            for charge in self.charges(number)
+        ]
+        return of_machines + [
+            Charge(0.0, None, 1.0, 0.01, volume.hourly_usd, "volume", f"volume-{volume.id}")
+            for volume in self.cloud.billed_volumes
+        ]
 
     def volumes(self) -> list[Volume]:
         return list(self.cloud.volumes)

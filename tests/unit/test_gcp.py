@@ -61,6 +61,21 @@ def test_all_pages_are_read() -> None:
     assert [(one.id, one.label) for one in machines] == [(4611686018400000001, "rekindle-r1-1"), (2, None)]
 
 
+def test_a_zone_that_cannot_be_looked_into_is_not_empty() -> None:
+    empty = {"warning": {"code": "NO_RESULTS_ON_PAGE", "message": "There are no results for it."}}
+    items = {"zones/z": {"instances": [ROW]}, "zones/y": empty}
+    assert len(client(always(200, {"items": items})).instances()) == 1
+    away = items | {"zones/x": {"warning": {"code": "UNREACHABLE"}}}
+    with pytest.raises(Unknown) as told:
+        client(always(200, {"items": away, "unreachables": ["zones/w"]})).instances()
+    assert str(told.value) == (
+        "UNKNOWN: It cannot be told which CPU machines exist: the CPU cloud could not look into zones/x "
+        "(UNREACHABLE), zones/w."
+    )
+    with pytest.raises(Unknown, match=r"could not look into zones/w\.$"):
+        client(always(200, {"items": items, "unreachables": ["zones/w"]})).instances()
+
+
 def test_what_cannot_be_told_is_an_error() -> None:
     with pytest.raises(Unknown, match="has no `items`"):
         client(always(200, {})).instances()

@@ -258,6 +258,15 @@ def test_the_bill_tells_what_the_swept_machines_have_cost(house: House) -> None:
     assert account.usd == {FIRST_ID: pytest.approx(0.01, abs=0.0002)}
 
 
+def test_a_volume_that_is_billed_and_that_no_list_shows_is_red(house: House) -> None:
+    volume = Volume(5, "somebody else's", None, 0.01)
+    house.cloud.volumes, house.cloud.billed_volumes = [volume], [volume]
+    assert house.sweeper.account(Swept()).machines == 0
+    house.cloud.volumes = []
+    with pytest.raises(Mismatch, match="The bill of volume 5 grows, although the market does not list it"):
+        house.sweeper.account(Swept())
+
+
 def test_a_bill_that_grows_of_what_no_list_shows_is_red(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = label()
     house.dead_run(ours, created=house.cloud.rent(ours))
