@@ -181,11 +181,14 @@ class FailoverLibrary:
         - All phases were gone through in their order; their seconds add up to the wall clock that we measured.
         - Another contract, another host key, another boot.
         - The whole tree equals the manifest. Of the files that were still written ([Keep Writing Files]) only the very
-          last may be missing; they are named, and their time is the RPO.
+          last may be missing; they are named, and their time is the RPO. Those that were on the standby may not.
         - The old machine is gone by all witnesses, and its bill is closed.
         - The market has nothing else that came with the failover: no loser of the race is left.
         - The new machine is billed from its rent on, at its price.
         - The standby follows the new machine: a new nonce arrives on it.
+        - The product's report of failovers tells what we have followed, and no better rate than its own rows give.
+        - A machine that was migrated worked until its last files were copied, and stood still for no longer than the
+          product says.
 
         Args:
             failover: that [Follow Failover] has followed.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Literal
@@ -29,6 +30,8 @@ from rekindle.failover import (
     check_loss,
     check_only_one_came,
     check_phases,
+    check_report,
+    check_work_went_on,
     find,
     of_machine,
     patient,
@@ -87,8 +90,11 @@ def expect(machine: RentedMachine, kind: Kind = "failover", max_price: float | N
     was = Identity.of(machine)
     machine.seen_alive()
     expected = _prepared.pop(machine.id, None) or _expect(machine, max_price or DEARER * machine.hourly_usd)
-    ticks = _writing.pop(machine.id, None)
-    failover = Failover(machine, was, expected, kind, standby=standby_of(machine), ticks=ticks)
+    ticks, standby = _writing.pop(machine.id, None), standby_of(machine)
+    if ticks and standby:
+        with suppress(RekindleError):  # a standby that does not answer holds what was seen on it before
+            ticks.look_on(standby.cpu)
+    failover = Failover(machine, was, expected, kind, standby=standby, ticks=ticks)
     report.current().sections.append(failover)
     return failover
 
@@ -222,6 +228,17 @@ def prove(failover: Failover, manifest: Manifest, timeout: float) -> None:
             current.add_check("standby follows the new machine", OWN_EYES, looks=synced.looks)
         tell_proof(failover.old, gone.result())
     _ask_market(failover, new)
+    if failover.kind == "failover":
+        _look_at_the_report(failover)
+
+
+def _look_at_the_report(failover: Failover) -> None:
+    rows = check_report(failover, target.current().dumont.failover_report())
+    if rows:
+        report.current().add_check("the report of failovers tells what we followed", "our own clock", failovers=rows)
+    else:
+        missing = f"report of failovers: {failover.number} is not among the newest, which it tells one by one"
+        report.current().not_witnessed.append(missing)
 
 
 def _compare(failover: Failover, new: RentedMachine, manifest: Manifest) -> None:
@@ -247,6 +264,15 @@ def _measure_loss(failover: Failover, new: RentedMachine) -> None:
     loss = failover.loss = failover.ticks.loss(new.machine, failover.begun_at)
     check_loss(failover, loss)
     tell(f"RPO: {loss.seconds:.2f} s ({loss})")
+    if loss.lost and failover.claim and failover.claim.rpo_seconds is None:
+        report.current().not_witnessed.append("RPO: Dumont Cloud does not tell how much work may be lost")
+    if failover.kind == "migration":
+        still = failover.stood_still = check_work_went_on(failover)
+        tell(f"Work: went on until the last of it was copied; nothing was written for {still:.2f} s")
+        report.current().claims["halted_sec"] = failover.claim.quiet_seconds if failover.claim else None
+        report.current().add_check(
+            "the work goes on while it is copied", "our own clock", files=len(failover.ticks.heard)
+        )
     ticks = loss.survived + len(loss.lost)
     what = "only the last writes are lost" if failover.kind == "failover" else "no write is lost"
     report.current().add_check(what, "SSH to the machine", files=ticks, lost=len(loss.lost))
@@ -258,8 +284,9 @@ def _ask_market(failover: Failover, new: RentedMachine) -> None:
         current.not_witnessed.append("market: losers of the race and the new bill were not looked at")
         return
     ours = {id_ for id_, machine in opened.machines.items() if not machine.gone}
-    # A machine that is kept warm for the new one comes with it, and ends with it.
-    ours |= {row.id for row in opened.dumont.instances() if row.warm_for == new.id}
+    # A machine that is kept warm for the new one comes with it, and ends with it: one, where this run has asked for it.
+    if any(held.warm for held in new.beside):
+        ours |= set([row.id for row in opened.dumont.instances() if row.warm_for == new.id][:1])
     asked = check_only_one_came(failover, new, opened.market, ours, opened.ledger.is_in_use)
     current.add_check("nothing else came with the new machine", "market", machines=asked)
     rows = check_bill(failover, new, opened.market)

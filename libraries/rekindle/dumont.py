@@ -27,7 +27,7 @@ from rekindle.dumont_views import (
     offer_view,
 )
 from rekindle.errors import CapabilityMissing, Mismatch, RekindleError, Unknown, Weather
-from rekindle.failover_views import Progression, StandbyView, progression, standby_view
+from rekindle.failover_views import FailoverReport, Progression, StandbyView, failover_report, progression, standby_view
 from rekindle.http import AnswerLost, Habits, Json, Refused, ServiceClient
 
 API = "/api/v1"
@@ -452,8 +452,13 @@ class DumontClient(ServiceClient):
     def failovers(self) -> list[Progression]:
         """The failovers that go on, then those that ended in the last day, the newest first."""
         active = _rows(self._call("GET", "/standby/failover/active"), "failovers", "GET /standby/failover/active")
-        report = self._call("GET", "/standby/failover/report", params={"days": 1})
-        return [progression(row) for row in [*active, *_rows(report, "history", "GET /standby/failover/report")]]
+        return [*map(progression, active), *self.failover_report().rows]
+
+    def failover_report(self) -> FailoverReport:
+        """What the product says that the failovers of the last day came to."""
+        what = "GET /standby/failover/report"
+        answer = _object(self._call("GET", "/standby/failover/report", params={"days": 1}), what)
+        return failover_report(answer, _rows(answer, "history", what))
 
     def failover_strategy(self, instance_id: int, strategy: str) -> str:
         """Chooses how a machine shall fail over. Returns the strategy that the product says is in effect."""

@@ -13,7 +13,7 @@ from typing import Literal
 from rekindle.cycle_chart import Bar, chart
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
-from rekindle.failover_views import PhaseView, Progression
+from rekindle.failover_views import FailoverReport, PhaseView, Progression
 from rekindle.labels import LABEL_MARK
 from rekindle.market import MarketClient
 from rekindle.rented import RentedMachine
@@ -30,6 +30,8 @@ PHASES = ("detecting", "gpu_lost", "failover_to_cpu", "searching_gpu", "provisio
 MIGRATION_PHASES = (
     "searching_gpu", "provisioning", "copying", "final_sync", "verifying", "switching", "complete",
 )  # fmt: skip
+# Until this phase of a migration its machine works on.
+HALTED_IN = "final_sync"
 Kind = Literal["failover", "migration"]
 # What we measure begins before the product's own clock and ends after it: a request and a look. On a machine that is
 # busy both take longer.
@@ -41,6 +43,8 @@ HEARTBEAT, LATE_HEARTBEAT = 1.0, 10.0
 CLOCKS = 60.0
 # By how much more than the product claims may be lost, because it counts from a heartbeat and we from the very end.
 RPO_TOLERANCE = 2.0
+# The same number told twice may be rounded differently.
+ROUNDED = 0.01
 # So long a product may be silent while it is followed, seconds; each question is asked several times besides.
 OUTAGE = 60.0
 
@@ -108,6 +112,7 @@ class Failover:
         claim: what the product said last.
         new: the machine that took over.
         loss: measured by the ticks.
+        stood_still: for how long nothing was written while it was migrated, by our clock.
     """
 
     old: RentedMachine
@@ -126,6 +131,7 @@ class Failover:
     claim: Progression | None = None
     new: RentedMachine | None = None
     loss: Loss | None = None
+    stood_still: float | None = None
 
     def begin(self) -> None:
         """Starts our clock: what comes next ends the machine."""
@@ -182,6 +188,8 @@ class Failover:
             found |= {"rpo_sec": round(self.loss.seconds, 3), "files_lost": len(self.loss.lost)}
         if self.claim and self.claim.rpo_seconds is not None:
             found["rpo_claimed_sec"] = self.claim.rpo_seconds
+        if self.stood_still is not None:
+            found["stood_still_sec"] = round(self.stood_still, 3)
         return found | {f"phase_{name}_sec": round(value, 3) for name, value in self.seconds_by_phase().items()}
 
     def headline(self) -> list[str]:
@@ -529,16 +537,106 @@ def check_bill(failover: Failover, new: RentedMachine, market: MarketClient, tim
 
 
 def check_loss(failover: Failover, loss: Loss) -> None:
-    """No more is lost than the product says; nothing at all by a migration.
+    """No more is lost than the product says, and nothing that was on the standby; nothing at all by a migration.
 
     Raises:
-        Mismatch: it is.
+        Unknown: nothing was written any more when the machine was lost, so that nobody can tell.
+        Mismatch: more is lost.
     """
+    claim, ticks = failover.claim, failover.ticks
     if failover.kind == "migration" and loss.lost:
         raise Mismatch(f"A migration loses nothing, but this one did: {loss}.")
-    claimed = failover.claim.rpo_seconds if failover.claim else None
+    if ticks and failover.kind == "failover":
+        ticks.check_written_until(failover.begun_at)
+    source = claim.data_source if claim else None
+    if ticks and loss.survived < ticks.proven and source in (None, "cpu_standby"):
+        raise Mismatch(
+            f"{ticks.folder}/{ticks.proven:06}.txt was on the standby before {failover.old} was lost, and did not come "
+            f"back with {failover.kind} {failover.number}: {loss}."
+        )
+    claimed = claim.rpo_seconds if claim else None
     if claimed is not None and loss.seconds > claimed + RPO_TOLERANCE:
         raise Mismatch(
             f"Dumont Cloud says that at most {claimed:.2f} s of work were lost, but by our clock it were "
             f"{loss.seconds:.2f} s ({loss})."
         )
+
+
+def check_report(failover: Failover, told: FailoverReport) -> int:
+    """The report of all failovers tells of this one what we have followed, and no better rate than its rows give.
+
+    Returns:
+        How many failovers it tells one by one; 0 when this is none of them, because there are more than it tells.
+
+    Raises:
+        Mismatch: it tells something else, or nothing of it.
+    """
+    report = "Dumont Cloud's report of failovers"
+    row = next((one for one in told.rows if one.id == failover.number), None)
+    if row is None:
+        more = (told.total or 0) + (told.going_on or 0)
+        if more > len(told.rows):
+            return 0
+        raise Mismatch(f"{report} does not have failover {failover.number}, which we have followed to its end.")
+    assert failover.claim is not None  # noqa: S101 - it was followed
+    for what, followed, reported in _told_twice(failover.claim, row):
+        same = followed == reported
+        if isinstance(followed, float) and isinstance(reported, float):
+            same = abs(followed - reported) <= ROUNDED
+        if not same:
+            raise Mismatch(f"{report} tells {what} of failover {failover.number} as {reported}; it was {followed}.")
+    failed = sum(one.over and not one.success for one in told.rows)
+    ended = max(told.total or 0, sum(one.over for one in told.rows))
+    if told.success_rate is not None and ended and told.success_rate > 100 * (ended - failed) / ended + ROUNDED:
+        raise Mismatch(
+            f"{report} tells that {told.success_rate:g} % of {ended} succeeded; but in its own rows {failed} failed."
+        )
+    return len(told.rows)
+
+
+def _told_twice(claim: Progression, row: Progression) -> Iterator[tuple[str, object, object]]:
+    """What the failover itself and its row in the report tell, where both tell it."""
+    yield "the success", claim.success, row.success
+    for what, followed, reported in (
+        ("the new machine", claim.new_id, row.new_id),
+        ("the source of the data", claim.data_source, row.data_source),
+        ("the seconds", claim.total_seconds, row.total_seconds),
+        ("the seconds of lost work", claim.rpo_seconds, row.rpo_seconds),
+    ):
+        if followed is not None and reported is not None:
+            yield what, followed, reported
+    for phase in claim.phase_seconds.keys() & row.phase_seconds.keys():
+        yield f"the seconds of {phase}", claim.phase_seconds[phase], row.phase_seconds[phase]
+    if row.names:
+        yield "the phases", ", ".join(claim.names), ", ".join(row.names)
+
+
+def check_work_went_on(failover: Failover) -> float:
+    """A machine that is migrated works until the last of its files are copied, and stands still for as long as told.
+
+    Returns:
+        For how many seconds nothing was written, by our clock: from the last file on the old machine to the end.
+
+    Raises:
+        Unknown: nothing was written.
+        Mismatch: it stood still before, or for longer.
+    """
+    ticks, claim = failover.ticks, failover.claim
+    if ticks is None or not ticks.heard:
+        raise Unknown(f"Nothing was written while {failover.old} was migrated: whether it worked cannot be told.")
+    last = ticks.last_heard - failover.begun_at
+    halted = next((one for one in failover.seen if one.phase == HALTED_IN), None)
+    if halted and last < halted.after - ticks.patience:
+        raise Mismatch(
+            f"{failover.old} should work until {HALTED_IN} of {failover.kind} {failover.number}, which came "
+            f"{halted.after:.2f} s after the beginning or later, but the last file on it was written after {last:.2f} "
+            "s. Was it halted while it was copied?"
+        )
+    told = claim.quiet_seconds if claim else None
+    tolerance = max(ticks.patience, TOLERANCE_SHARE * failover.wall_seconds)
+    if told is not None and told < failover.not_later - last - tolerance:
+        raise Mismatch(
+            f"Dumont Cloud says that {failover.old} was halted for {told:.2f} s while it was migrated, but by our "
+            f"clock nothing was written on it for {failover.not_later - last:.2f} s at least."
+        )
+    return max(0.0, failover.wall_seconds - last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,10 @@ class PhaseView:
 
 @dataclass(frozen=True)
 class Progression:
-    """A failover or a migration as the product tells it; seconds, None where it does not tell."""
+    """A failover or a migration as the product tells it; seconds, None where it does not tell.
+
+    `quiet_seconds`: for how long the machine was halted while it was migrated.
+    """
 
     id: str
     old_id: int
@@ -66,6 +69,7 @@ class Progression:
     failed_phase: str | None
     automatic: bool | None
     reason: str | None
+    quiet_seconds: float | None = None
 
     @property
     def over(self) -> bool:
@@ -75,6 +79,23 @@ class Progression:
     def names(self) -> list[str]:
         """The phases in the order in which they were entered."""
         return [one.phase for one in self.phases]
+
+
+@dataclass(frozen=True)
+class FailoverReport:
+    """What the product says that all failovers of a time came to. None: not told.
+
+    Attributes:
+        rows: the failovers of that time one by one, the newest first; of many only the newest.
+        total: how many ended.
+        going_on: how many have begun and not ended.
+        success_rate: percent of those that ended.
+    """
+
+    rows: tuple[Progression, ...]
+    total: int | None
+    going_on: int | None
+    success_rate: float | None
 
 
 def standby_view(row: Mapping[str, Any]) -> StandbyView:
@@ -127,6 +148,18 @@ def progression(row: Mapping[str, Any]) -> Progression:
         failed_phase=row.get("failed_phase"),
         automatic=row.get("automatic"),
         reason=row.get("reason"),
+        quiet_seconds=_number(row.get("quiet_seconds")),
+    )
+
+
+def failover_report(answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> FailoverReport:
+    """Reads a report and its rows."""
+    total, active = answer.get("total_failovers"), answer.get("active_failovers")
+    return FailoverReport(
+        rows=tuple(progression(row) for row in rows),
+        total=None if total is None else int(total),
+        going_on=None if active is None else int(active),
+        success_rate=_number(answer.get("success_rate")),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.manifest import Manifest
@@ -19,6 +20,9 @@ from rekindle.wording import counted, named
 EVERY = 0.1  # seconds between two files
 LONGEST = 3600.0
 FIRST = 5  # so many are written before anything else happens
+# A writer that was not heard for so long before its machine was lost had ended by itself; or for so many times as long
+# as it had ever been silent, on a machine that is busy.
+SILENT, SILENT_TIMES = 2.0, 3
 
 # One that was cut off in the middle of its only write counts as lost. It ends when nobody listens any more.
 _WRITE = r"""
@@ -53,12 +57,20 @@ class Loss:
 
 @dataclass
 class Ticks:
-    """Writes files on a machine from a thread of its own, until it is stopped or the machine dies."""
+    """Writes files on a machine from a thread of its own, until it is stopped or the machine dies.
+
+    Attributes:
+        heard: number and moment (monotonic) of each file that is complete.
+        proven: the newest one that was seen on the standby while the machine lived; 0: none.
+        ended: why nothing is heard any more, when it is known.
+    """
 
     machine: Machine
     root: str
     nonce: str
     heard: list[tuple[int, float]] = field(default_factory=list)
+    proven: int = 0
+    ended: str | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -89,13 +101,21 @@ class Ticks:
         Raises:
             Timeout: it does not arrive.
         """
-        first = f"{self.root}/{self.folder}/000001.txt"
         return wait_until(
-            f"{first} to be on the standby",
-            lambda: standby.run('[ -e "$1" ]', first, check=False).exit_code == 0,
+            f"{self.root}/{self.folder}/000001.txt to be on the standby",
+            lambda: self.look_on(standby) > 0,
             bool,
             timeout=timeout,
         )
+
+    def look_on(self, standby: Machine) -> int:
+        """Looks which of them are on a standby: those may not be lost any more. Returns the newest one's number."""
+        for line in self._lines_on(standby):
+            nonce, _, name = line.partition(" ")
+            number = name.removesuffix(".txt")
+            if nonce == self.nonce and number.isdecimal():
+                self.proven = max(self.proven, int(number))
+        return self.proven
 
     def stop(self) -> None:
         """Ends the writing, when the machine's end has not done so."""
@@ -114,8 +134,33 @@ class Ticks:
                 self.heard += [(int(line), now) for line in lines if line]
                 if self._stopped.is_set():
                     return
-        except RekindleError:
-            return  # the machine is gone: what was heard until then counts
+        except RekindleError as error:
+            self.ended = str(error)  # when the machine is gone: what was heard until then counts
+
+    @property
+    def last_heard(self) -> float:
+        """When the last one was heard of (monotonic)."""
+        return max(at for _, at in self.heard)
+
+    @property
+    def patience(self) -> float:
+        """So many seconds may pass without one while the machine works: more when it was as busy before."""
+        moments = [at for _, at in self.heard]
+        longest = max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+        return max(SILENT, SILENT_TIMES * longest)
+
+    def check_written_until(self, lost_at: float) -> None:
+        """They were written until a machine was lost: else what was lost at its end cannot be told.
+
+        Raises:
+            Unknown: the writing had ended before.
+        """
+        silent = lost_at - self.last_heard if self.heard else 0.0
+        if silent > self.patience:
+            raise Unknown(
+                f"The writing into {self.folder} ended {silent:.1f} s before the machine was lost, so that what was "
+                f"lost at its end cannot be told.{f' {self.ended}' if self.ended else ''}"
+            )
 
     def loss(self, survivor: Machine, lost_at: float) -> Loss:
         """Compares what was written with what is on the machine that took over.
@@ -132,7 +177,7 @@ class Ticks:
         if not heard:
             raise Unknown("No file was written before the machine was lost, so that the RPO cannot be told.")
         whole = {f"{self.nonce} {number:06}.txt": number for number in range(1, max(heard) + 2)}
-        lines = [line for line in survivor.run(_READ, f"{self.root}/{self.folder}").text.splitlines() if line]
+        lines = self._lines_on(survivor)
         strangers = [line for line in lines if line not in whole]
         if strangers:
             raise Mismatch(f"In {self.folder} there is what nobody has written: {named(strangers)}.")
@@ -147,6 +192,9 @@ class Ticks:
         last_alive = max(lost_at, *heard.values())
         since = heard.get(newest) or min(heard.values())
         return Loss(last_alive - since if lost else 0.0, len(there), lost)
+
+    def _lines_on(self, machine: Machine) -> list[str]:
+        return [line for line in machine.run(_READ, f"{self.root}/{self.folder}").text.splitlines() if line]
 
 
 def without(manifest: Manifest, folder: str) -> Manifest:

@@ -20,16 +20,18 @@ from rekindle.failover import (
     check_loss,
     check_only_one_came,
     check_phases,
+    check_report,
     find,
     follow,
     patient,
 )
-from rekindle.failover_views import Progression, progression
+from rekindle.failover_views import FailoverReport, Progression, failover_report, progression
 from rekindle.market import Charge, MarketInstance
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected, _Wish
-from rekindle.ticks import Loss
+from rekindle.ticks import Loss, Ticks
 from rekindle.waiting import Clock, Timeout
+from tests.unit.local_machine import LocalMachine
 
 LABEL = "rekindle-r1-1"
 OLD, NEW = 7, 8
@@ -323,3 +325,85 @@ def test_no_more_may_be_lost_than_is_told() -> None:
         check_loss(failover, Loss(2.6, 5, ("a",)))
     with pytest.raises(Mismatch, match="A migration loses nothing"):
         check_loss(replace(failover, kind="migration"), Loss(0.1, 5, ("a",)))
+
+
+def writing(heard: int, proven: int, every: float = 0.1) -> Ticks:
+    """Files that were written from a second before the beginning on."""
+    ticks = Ticks(LocalMachine(), "/workspace", "0123456789abcdef", proven=proven)
+    ticks.heard = [(number, 99.0 + every * number) for number in range(1, heard + 1)]
+    return ticks
+
+
+def test_what_was_on_the_standby_may_not_be_lost() -> None:
+    lossy = followed(Product())
+    lossy.ticks = writing(12, proven=3)
+    check_loss(lossy, Loss(0.9, 3, ("a",)))
+    words = (
+        r"^ticks-01234567/000003\.txt was on the standby before machine 7 \(.*\) was lost, and did not come back with "
+        r"failover abc: 1 file lost of 3: a\.$"
+    )
+    for source in (None, "cpu_standby"):
+        with pytest.raises(Mismatch, match=words):
+            check_loss(claiming(lossy, rpo_seconds=0.0, data_source=source), Loss(1.0, 2, ("a",)))
+        with pytest.raises(Mismatch, match=words):
+            check_loss(claiming(lossy, rpo_seconds=None, data_source=source), Loss(300.0, 2, ("a",)))
+    check_loss(claiming(lossy, data_source="warm_pool"), Loss(1.0, 2, ("a",)))
+
+
+def test_nothing_lost_is_only_said_of_what_was_written_until_the_end() -> None:
+    quiet = followed(Product())
+    quiet.ticks = writing(5, proven=0)
+    check_loss(quiet, Loss(0.0, 5, ()))
+    quiet.begun_at += 300
+    with pytest.raises(
+        Unknown, match=r"^UNKNOWN: The writing into ticks-01234567 ended 300\.5 s before the machine was"
+    ):
+        check_loss(quiet, Loss(0.0, 5, ()))
+
+
+def reported(*rows: dict[str, Any], **fields: Any) -> FailoverReport:
+    """The report of two failovers that ended, of which one failed, and of the one that is proven."""
+    failed = event(5, failover_id="bad", phase="failed", error="No host is left.")
+    shown = rows or (event(), event(failover_id="good"), failed)
+    return failover_report({"total_failovers": 3, "active_failovers": 0, "success_rate": 66.67, **fields}, shown)
+
+
+def test_the_report_of_failovers_tells_what_was_followed() -> None:
+    followed_one = claiming(followed(Product()))
+    assert check_report(followed_one, reported()) == 3
+    bare = {"failover_id": "abc", "gpu_instance_id": OLD, "phase": "complete", "success": True}
+    assert check_report(followed_one, reported(bare)) == 1  # what is not told cannot be wrong
+    assert check_report(followed_one, reported(event(failover_id="good"), total_failovers=11)) == 0
+
+
+@pytest.mark.parametrize(
+    ("flattered", "words"),
+    [
+        ({"total_time_ms": 80.0}, r"tells the seconds of failover abc as 0\.08; it was 8\.0\.$"),
+        ({"success": False}, r"tells the success of failover abc as False; it was True\.$"),
+        ({"new_instance_id": 10}, r"tells the new machine of failover abc as 10; it was 8\.$"),
+        ({"rpo_seconds": 0.0}, r"tells the seconds of lost work of failover abc as 0\.0; it was 0\.5\.$"),
+        (
+            {"phase_timings_ms": {"restoring": 30.0}},
+            r"tells the seconds of restoring of failover abc as 0\.03; it was 3\.0\.$",
+        ),
+        (
+            {"phases": entered(PHASES[1:])},
+            r"tells the phases of failover abc as gpu_lost, .*; it was detecting, gpu_lost,",
+        ),
+    ],
+)
+def test_a_report_that_tells_something_else(flattered: dict[str, Any], words: str) -> None:
+    with pytest.raises(Mismatch, match=f"^Dumont Cloud's report of failovers {words}"):
+        check_report(claiming(followed(Product())), reported(event(**flattered)))
+
+
+def test_a_report_that_keeps_quiet() -> None:
+    with pytest.raises(Mismatch, match="report of failovers does not have failover abc, which we have followed to its"):
+        check_report(claiming(followed(Product())), reported(event(failover_id="good"), total_failovers=1))
+
+
+def test_a_rate_that_its_own_rows_do_not_give() -> None:
+    words = r"^Dumont Cloud's report of failovers tells that 100 % of 3 succeeded; but in its own rows 1 failed\.$"
+    with pytest.raises(Mismatch, match=words):
+        check_report(claiming(followed(Product())), reported(success_rate=100.0))

@@ -7,12 +7,21 @@ from dataclasses import replace
 import pytest
 
 from rekindle.budget import Reservation
-from rekindle.errors import Mismatch
-from rekindle.failover import MIGRATION_PHASES, Failover, Identity, Seen, check_loss, check_phases
+from rekindle.errors import Mismatch, Unknown
+from rekindle.failover import (
+    MIGRATION_PHASES,
+    Failover,
+    Identity,
+    Seen,
+    check_loss,
+    check_phases,
+    check_work_went_on,
+)
 from rekindle.failover_views import progression
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected, _Wish
-from rekindle.ticks import Loss
+from rekindle.ticks import Loss, Ticks
+from tests.unit.local_machine import LocalMachine
 
 SECONDS = dict.fromkeys(MIGRATION_PHASES[:-1], 0.5)
 
@@ -83,6 +92,39 @@ def test_a_failover_may_lose_what_was_written_last() -> None:
     one.claim = replace(one.claim, rpo_seconds=0.0)
     with pytest.raises(Mismatch, match=r"at most 0\.00 s of work were lost, but by our clock it were 9\.00 s"):
         check_loss(one, Loss(9.0, 27, ("ticks/000028.txt",)))
+
+
+def worked(until: float, one: Failover | None = None) -> Failover:
+    """A migration of 30 seconds, whose last copy began after 20, and a machine that worked for so many seconds."""
+    one = one or migration()
+    one.seen = [Seen(name, at * 6.7, at * 6.7) for at, name in enumerate(MIGRATION_PHASES)]
+    one.wall_seconds, one.not_later = 30.0, 29.5
+    one.ticks = Ticks(LocalMachine(), "/workspace", "0123456789abcdef")
+    one.ticks.heard = [(number, number / 10) for number in range(1, int(until * 10) + 1)]
+    return one
+
+
+def test_its_machine_works_until_the_rest_is_copied() -> None:
+    assert check_work_went_on(worked(20.0)) == pytest.approx(10.0)
+    assert check_work_went_on(worked(18.2)) == pytest.approx(11.8)  # a moment of quiet is none
+    words = (
+        r"^machine 7 \(.*\) should work until final_sync of migration that has no id yet, which came 20\.10 s after "
+        r"the beginning or later, but the last file on it was written after 1\.00 s\. Was it halted while it was copied\?$"
+    )
+    with pytest.raises(Mismatch, match=words):
+        check_work_went_on(worked(1.0))
+    with pytest.raises(Unknown, match="whether it worked cannot be told"):
+        check_work_went_on(worked(0.0))
+
+
+def test_its_machine_stands_still_for_as_long_as_is_told() -> None:
+    check_work_went_on(worked(20.0, migration(quiet_seconds=9.9)))
+    words = (
+        r"^Dumont Cloud says that machine 7 \(.*\) was halted for 0\.10 s while it was migrated, but by our clock "
+        r"nothing was written on it for 9\.50 s at least\.$"
+    )
+    with pytest.raises(Mismatch, match=words):
+        check_work_went_on(worked(20.0, migration(quiet_seconds=0.1)))
 
 
 def test_its_report_tells_no_rto() -> None:

@@ -79,9 +79,31 @@ def test_they_are_written_until_nobody_listens(tmp_path: Path) -> None:
     writing.start()
     writing.wait_until_heard()
     writing.wait_until_on(LocalMachine(), timeout=10)
+    assert writing.proven >= 1
     writing.stop()
     heard = max(number for number, _ in writing.heard)
     assert writing.loss(LocalMachine(), lost_at=0.0).survived >= heard >= 5
+
+
+def test_what_is_on_the_standby_is_remembered(tmp_path: Path) -> None:
+    writing = ticks(tmp_path, 5)
+    assert writing.look_on(LocalMachine()) == 0
+    survive(tmp_path, 1, 2, 3)
+    survive(tmp_path, 4, nonce="another")
+    (tmp_path / "ticks-01234567" / "000005.txt").touch()
+    assert writing.look_on(LocalMachine()) == writing.proven == 3
+
+
+def test_a_writer_that_ended_before_the_machine_did() -> None:
+    ended = ticks(Path("/nowhere"), 5)
+    ended.check_written_until(105.0 + 3.0)  # a second apart: three times as long may be waited for the next
+    ended.ended = "No space left on device"
+    words = (
+        r"^UNKNOWN: The writing into ticks-01234567 ended 300\.0 s before the machine was lost, so that what was lost "
+        r"at its end cannot be told\. No space left on device$"
+    )
+    with pytest.raises(Unknown, match=words):
+        ended.check_written_until(405.0)
 
 
 def test_they_are_no_part_of_the_manifest() -> None:
