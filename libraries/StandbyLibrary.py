@@ -99,7 +99,8 @@ class StandbyLibrary:
             The `nonce`, its `path`, and the `seconds` until it was there.
 
         Raises:
-            AssertionError: it does not arrive; says what the product claims meanwhile.
+            AssertionError: it does not arrive, with what the product claims meanwhile; or it is not there, although the
+                standby is said to be of a later moment.
         """
         synced = target.current().standbys.wait_until_synced(standby, root, timeout.total_seconds())
         lag = "" if synced.claimed_lag is None else f"; Dumont Cloud says that it is {synced.claimed_lag:.2f} s behind"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from rekindle.waiting import Clock, Timeout, wait_until
 
 # Standbys whose CPU machine has this name have it written after the state that the product claims.
 USABLE = frozenset({"syncing", "ready"})
+# The product measures by how much a standby is behind with its own clock, which may be put right meanwhile.
+LAG_TOLERANCE = 1.0
 NOT_WITNESSED = "the CPU cloud is declined"
 
 _WRITE = 'printf "%s\\n" "$2" >"$1.part" && mv -- "$1.part" "$1"'
@@ -189,6 +192,7 @@ class Standbys:
 
         Raises:
             Timeout: it does not arrive; says what the product claims meanwhile.
+            Mismatch: it is not there, although the standby is said to be of a later moment.
         """
         nonce = secrets.token_hex(16)
         path = f"{root}/sync-test-{nonce[:8]}.txt"
@@ -198,8 +202,8 @@ class Standbys:
         try:
             waited = wait_until(
                 f"{path} to be on {standby}",
-                lambda: standby.cpu.run(_READ, path).text,
-                lambda text: text == nonce,
+                lambda: self._holds(standby, path, nonce, written_at),
+                bool,
                 timeout=timeout,
                 tolerate=(SshRefused,),
                 clock=self.clock,
@@ -219,6 +223,22 @@ class Standbys:
             clock=self.clock,
         ).value  # fmt: skip
         return Synced(nonce, path, seconds, waited.looks, view.lag_seconds if view else None)
+
+    def _holds(self, standby: Standby, path: str, nonce: str, written_at: float) -> bool:
+        """Whether a standby has what was written; it must when the product says so, who is asked before we look."""
+        since = self.clock.now() - written_at
+        view = None
+        with suppress(Unknown):  # a product that is away for a moment claims nothing
+            view = self.dumont.standby(standby.machine.id)
+        if standby.cpu.run(_READ, path).text == nonce:
+            return True
+        lag = view.lag_seconds if view and not view.gpu_failed else None
+        if lag is not None and lag < since - LAG_TOLERANCE:
+            raise Mismatch(
+                f"Dumont Cloud says that {standby} is {lag:.2f} s behind, but {path}, which was written {since:.2f} s "
+                "before, was not on it."
+            )
+        return False
 
     def compare(self, standby: Standby, manifest: Manifest) -> Comparison:
         """Reads the whole tree on the standby and compares it with a manifest of the GPU machine's."""
