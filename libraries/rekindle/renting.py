@@ -37,6 +37,8 @@ READY_TIMEOUT = 600.0
 LOST_TIMEOUT = 30.0
 # How long the product may need to give back what it rented besides, seconds.
 LEAVING_TIMEOUT = 10.0
+# How long the product may be behind the market in telling that a machine runs, seconds.
+BEHIND = 30.0
 MIN_RELIABILITY = 0.95
 # What the product gives a machine that it rents by itself.
 PRODUCTS_DISK_GB = 100.0
@@ -643,7 +645,7 @@ class Renter:
         ids = in_words([str(row.id) for row in left]) if left else ""
         return f"{call} made {rented} and {ids} beside, destroyed and proven gone already." if left else None
 
-    def _boot(self, rented: RentedMachine, timeout: float) -> _NotReady | None:
+    def _boot(self, rented: RentedMachine, timeout: float) -> str | None:
         """Returns None when the machine is ready, else what became of it instead."""
         boot = _Boot()
 
@@ -665,6 +667,8 @@ class Renter:
             )
         except Timeout as timed_out:
             seconds = self._clock.now() - begun
+            if defect := self._hidden_by_product(rented, seconds):
+                return defect
             if boot.hopeless():
                 return _NotReady(f"Instance not ready: {rented} ended up `{boot.status}` after {seconds:.1f} s.")
             if boot.refusal:
@@ -678,15 +682,62 @@ class Renter:
         rented.seen_alive(self._clock.now())
         return None
 
+    def _hidden_by_product(self, rented: RentedMachine, seconds: float) -> str | None:
+        """Asks the market and the machine itself about one that the product has not shown as ready.
+
+        It is the product's fault when the market says that it runs, and SSH answers where the market says; and when
+        that is so for a while, because the product may be behind. What cannot be asked is not held against it.
+        """
+        defect: str | None = None
+
+        def look() -> bool:
+            nonlocal defect
+            defect = None
+            row = self._market.instance(rented.id) if self._market else None
+            if not isinstance(row, MarketInstance) or row.actual_status != "running":
+                return True
+            if not row.ssh_host or not row.ssh_port:
+                return True
+            boot = self._look(rented)
+            if boot.ready:
+                return True
+            told = boot.view.ssh_host if boot.view else None, boot.view.ssh_port if boot.view else None
+            if boot.refusal and told == (row.ssh_host, row.ssh_port):
+                return True
+            if not self._answers(rented, row.ssh_host, row.ssh_port):
+                return True
+            if boot.refusal:
+                shown = f"is at {told[0]}:{told[1]}, where SSH is refused"
+            else:
+                no_address = " without an SSH address" if boot.status == "running" else ""
+                shown = f"is `{boot.status}`{no_address}, {seconds:.0f} s after it was rented and later"
+            defect = (
+                f"Dumont Cloud says that {rented} {shown}; but the market says that it runs, with SSH on "
+                f"{row.ssh_host}:{row.ssh_port}, and there SSH answers."
+            )
+            return False
+
+        with suppress(Timeout, Unknown, Weather):
+            wait_until(f"what is said of {rented}", look, bool, timeout=BEHIND, floor=0.5, clock=self._clock)
+        return defect
+
+    def _answers(self, rented: RentedMachine, host: str, port: int) -> bool:
+        ssh = Machine(host, port, self._key, self._known_hosts, f"{_alias(rented)}.market")
+        try:
+            ssh.pin()
+        except SshRefused:
+            return False
+        finally:
+            ssh.close()
+        return True
+
     def _look(self, rented: RentedMachine) -> _Boot:
         view = self._dumont.instance(rented.id)
         if view is None or not view.ready or view.ssh_host is None or view.ssh_port is None:
             return _Boot(view)
         ssh = rented.ssh
         if ssh is None or (ssh.host, ssh.port) != (view.ssh_host, view.ssh_port):
-            # Ids begin anew when an embedded cloud is reset, labels never: together they name one machine for ever.
-            alias = f"{rented.label or 'unlabelled'}.{rented.id}"
-            ssh = rented.ssh = Machine(view.ssh_host, view.ssh_port, self._key, self._known_hosts, alias)
+            ssh = rented.ssh = Machine(view.ssh_host, view.ssh_port, self._key, self._known_hosts, _alias(rented))
         try:
             ssh.pin()
         except SshRefused as refusal:
@@ -717,6 +768,11 @@ class Renter:
         if row.dph_total > agreed:
             return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was agreed."
         return None
+
+
+def _alias(rented: RentedMachine) -> str:
+    """Ids begin anew when an embedded cloud is reset, labels never: together they name one machine for ever."""
+    return f"{rented.label or 'unlabelled'}.{rented.id}"
 
 
 def _race(offers: int, price: float, disk_gb: float) -> Beside | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from rekindle.dumont_views import InstanceView
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown, Weather
 from rekindle.http import RateLimited, Refused
 from rekindle.ledger import Ledger, LedgerUnusable, State
+from rekindle.market import MarketInstance
 from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
 from rekindle.ssh import HostKeyChanged
@@ -409,6 +411,69 @@ def test_ssh_that_is_refused_is_told_as_such(house: House) -> None:
         f"WEATHER: SSH connection refused: {MACHINE} is `running`, but after 60 s SSH to {LABEL}.{FIRST_ID} was "
         f"refused: Connection refused. {GONE} Rent again, or allow more time."
     )
+    house.nothing_is_left()
+
+
+def hide(house: House, monkeypatch: pytest.MonkeyPatch, after: float = 1e9, **shown: Any) -> None:
+    """Has the product show its machines otherwise for some seconds."""
+    rows, begun = house.cloud.dumont.instances, house.cloud.now
+
+    def instances() -> list[InstanceView]:
+        return [replace(row, **shown) if house.cloud.now < begun + after else row for row in rows()]
+
+    monkeypatch.setattr(house.cloud.dumont, "instances", instances)
+
+
+LOADING: dict[str, Any] = {"actual_status": "loading", "ssh_host": None, "ssh_port": None}
+RUNS = "but the market says that it runs, with SSH on 127.0.0.1:41001, and there SSH answers."
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (LOADING, "is `loading`, 60 s after it was rented and later"),
+        (LOADING | {"actual_status": None}, "is `created`, 60 s after it was rented and later"),
+        (LOADING | {"actual_status": "exited"}, "is `exited`, 0 s after it was rented and later"),
+        ({"ssh_port": None}, "is `running` without an SSH address, 60 s after it was rented and later"),
+        ({"ssh_host": "127.0.0.2", "ssh_port": 22}, "is at 127.0.0.2:22, where SSH is refused"),
+    ],
+)
+def test_a_machine_that_runs_and_that_the_product_hides_is_a_defect(
+    house: House, monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any], told: str
+) -> None:
+    hide(house, monkeypatch, **shown)
+    assert house.failure(Mismatch, ready_timeout=60) == f"Dumont Cloud says that {MACHINE} {told}; {RUNS} {GONE}"
+    house.nothing_is_left()
+
+
+def test_a_product_that_is_only_behind_is_weather(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(house, monkeypatch, after=80, **LOADING)
+    assert "Instance not ready after 60 s" in house.failure(Weather, ready_timeout=60)
+    house.nothing_is_left()
+
+
+def test_a_machine_that_runs_and_does_not_answer_is_weather(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(house, monkeypatch, **LOADING)
+    house.cloud.answers = False
+    assert "Instance not ready after 60 s" in house.failure(Weather, ready_timeout=60)
+    house.nothing_is_left()
+
+
+def test_what_the_market_does_not_tell_is_not_held_against_the_product(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(house, monkeypatch, **LOADING)
+    honest, asked = house.cloud.market.instance, 0
+
+    def instance(instance_id: int) -> MarketInstance | None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise Unknown("no answer.")
+        return honest(instance_id)
+
+    monkeypatch.setattr(house.cloud.market, "instance", instance)
+    assert "Instance not ready after 60 s" in house.failure(Weather, ready_timeout=60)
     house.nothing_is_left()
 
 
