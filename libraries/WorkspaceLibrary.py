@@ -25,8 +25,8 @@ NAMED = 5
 class WorkspaceLibrary:
     """Fills a machine's workspace, and compares all of it.
 
-    A *manifest* is everything that can be said of a tree of files: path, kind, size, mode, time of change, link target,
-    SHA-256 and MD5 of every entry, empty files and empty directories included. It is taken in one round trip.
+    A *manifest* is everything that can be said of a tree of files: path, kind, size, mode, owner, time of change, link
+    target, SHA-256 and MD5 of every entry, empty files and empty directories included. It is taken in one round trip.
     """
 
     @keyword
@@ -224,4 +224,6 @@ class WorkspaceLibrary:
         tell(f"Compared: {counted(files, 'file')}, {counted(size, 'byte')}: all equal")
         report.current().validation["files_validated"] = files
         report.current().add_check("workspace equals manifest", WITNESS, files=files, bytes=size)
+        if not comparison.checked_owners:
+            report.current().not_witnessed.append("owners of files: the manifest is of a time when none were noted")
         return actual

@@ -62,8 +62,8 @@ def audit_snapshot(
     """Makes sure that a snapshot can be restored to what the manifest says, before anything is destroyed.
 
     The snapshot, the index and every pack that it needs must be there, of the right size, with the content that their
-    names hash. Its tree must have every path, kind, size, mode, time and link target of the manifest, and its files
-    the same bytes.
+    names hash. Its tree must have every path, kind, size, mode, owner, time and link target of the manifest, and its
+    files the same bytes.
 
     Args:
         store: the bucket.
@@ -182,4 +182,6 @@ def _as_entry(path: str, node: Node, hashes: FileHashes, expected: Manifest) -> 
         counterpart = expected.entries.get(path)
         # The same SHA-256 means the same bytes, and so the same MD5.
         md5 = counterpart.md5 if counterpart and counterpart.sha256 == sha256 else None
-    return Entry(path, node.kind, node.size, node.mode, node.mtime_ns, node.link_target, sha256, md5)
+    return Entry(
+        path, node.kind, node.size, node.mode, node.mtime_ns, node.link_target, sha256, md5, node.uid, node.gid
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rekindle.errors import Misconfigured
 from rekindle.ssh import Machine
-from rekindle.unpacking import Archive, write
+from rekindle.unpacking import Archive, Owner, write
 from rekindle.wording import counted
 
 REWRITTEN = 5
@@ -18,7 +18,7 @@ SMALL = 1_000_000
 
 _LIST = r"""
 need find
-find "$1" -type f -size +0c -printf '%s\0%m\0%T@\0%P\0'
+find "$1" -type f -size +0c -printf '%s\0%m\0%U\0%G\0%T@\0%P\0'
 """
 _MOVE = r"""
 need rm mv touch
@@ -35,6 +35,7 @@ class _Found:
     path: str
     size: int
     mode: int
+    owner: Owner
     mtime_ns: int
 
 
@@ -100,9 +101,10 @@ def change_files(machine: Machine, root: str, nonce: str) -> Changes:
         for number, file in enumerate(rewritten):
             # A file is known by its bytes, not by its size and time: those of the first stay as they were.
             later = 0 if number == 0 else 1_000_000_007 * number
-            archive.add_file(file.path, _bytes(nonce, file.path, file.size), file.mode, file.mtime_ns + later)
+            other = _bytes(nonce, file.path, file.size)
+            archive.add_file(file.path, other, file.mode, file.mtime_ns + later, file.owner)
         longer = _bytes(nonce, grown.path, grown.size + 1 + len(nonce))
-        archive.add_file(grown.path, longer, grown.mode, grown.mtime_ns + 1)
+        archive.add_file(grown.path, longer, grown.mode, grown.mtime_ns + 1, grown.owner)
         archive.add_file(changes.added, f"added, nonce {nonce}\n".encode(), 0o640, renamed.mtime_ns)
         archive.unpack(machine, root)
     write(machine, _MOVE, root, changes.removed, *changes.renamed)
@@ -114,10 +116,11 @@ def change_files(machine: Machine, root: str, nonce: str) -> Changes:
 def _files(machine: Machine, root: str) -> Iterator[_Found]:
     """Every file below the root that is not empty."""
     fields = write(machine, _LIST, root).stdout.split(b"\0")[:-1]
-    for size, mode, moment, path in zip(*[iter(fields)] * 4, strict=True):
+    for size, mode, uid, gid, moment, path in zip(*[iter(fields)] * 6, strict=True):
         seconds, _, fraction = moment.decode().partition(".")
         mtime_ns = int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
-        yield _Found(path.decode("utf-8", "surrogateescape"), int(size), int(mode, 8), mtime_ns)
+        owner = Owner(int(uid), int(gid))
+        yield _Found(path.decode("utf-8", "surrogateescape"), int(size), int(mode, 8), owner, mtime_ns)
 
 
 def _bytes(nonce: str, path: str, size: int) -> bytes:

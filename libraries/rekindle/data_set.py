@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from rekindle.errors import Misconfigured
 from rekindle.ssh import Machine
-from rekindle.unpacking import Archive
+from rekindle.unpacking import OTHERS, ROOT, Archive
 
 # Of every five files three are images, one is a label and one belongs to the virtual environment; of this last sort
 # there is a hidden one in each package, and one in a hidden directory of the root.
 _SHARE = 5
+_OWNERS = (ROOT, *OTHERS)
 _CLASS = 500  # images in one folder
 _PACKAGE = 40  # files in one package
 _SITE = "venv/lib/python3.11/site-packages"
@@ -51,7 +52,7 @@ def create_data_set(machine: Machine, root: str, nonce: str, files: int) -> int:
     written = 0
     with Archive() as archive:
         for number, file in enumerate(small_files(nonce, files)):
-            archive.add_file(file.path, file.data, file.mode, _mtime_ns(number))
+            archive.add_file(file.path, file.data, file.mode, _mtime_ns(number), _OWNERS[number % len(_OWNERS)])
             written += len(file.data)
         for number, (path, points_to) in enumerate(_LINKS.items()):
             archive.add_link(path, points_to, _mtime_ns(number))

@@ -2,7 +2,8 @@
 
 A tree is read on its machine by find, sha256sum and md5sum in one round trip, while nothing is written there. Paths are
 relative to the root, whose own entry has the empty path. A name that is not UTF-8 keeps its bytes as surrogate escapes.
-Sockets are left out: they are the ears of running processes, and no snapshot can keep them.
+Sockets are left out: they are the ears of running processes, and no snapshot can keep them. Which names are hard links
+to the same file, and extended attributes, are left out on purpose: not every way by which a workspace moves keeps them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Kind = Literal["file", "directory", "link", "fifo", "block device", "character d
 # Seconds: half an hour hashes some hundred gigabytes.
 TIMEOUT = 1800.0
 FORMAT = "rekindle manifest"
-VERSION = 1
+VERSION = 2
+# Version 1 did not tell whose the entries are.
+_KNOWN_VERSIONS = (1, VERSION)
 
 _KINDS: dict[bytes, Kind] = {
     b"f": "file",
@@ -68,7 +71,7 @@ files() { find . -type f -print0; }
 printf '%s\0' "$(date +%s.%N)"
 files | xargs -0r sha256sum -z -- | paste -z -d '' - <(files | xargs -0r md5sum -z -- | cut -z -b-32) || exit
 printf 'listing\0'
-find . ! -type s -printf '%y %s %m %T@ %C@ %P\0%l\0' || exit
+find . ! -type s -printf '%y %s %m %U %G %T@ %C@ %P\0%l\0' || exit
 printf 'end\0'
 """
 _SHA256_HEX, _MD5_HEX = 64, 32
@@ -79,7 +82,8 @@ class Entry(NamedTuple):
     """One entry of a tree. There may be a hundred thousand of them, and a tuple is made in a tenth of the time.
 
     `size` is in bytes, and 0 for what is not a file; `mode` holds the permission bits (0o7777), `mtime_ns` is in
-    nanoseconds since 1970. `sha256` and `md5` are hexadecimal and present for files, `link_target` for links.
+    nanoseconds since 1970. `sha256` and `md5` are hexadecimal and present for files, `link_target` for links. `uid` and
+    `gid` are the numbers of owner and group; None where nobody wrote them down.
     """
 
     path: str
@@ -90,6 +94,8 @@ class Entry(NamedTuple):
     link_target: str | None = None
     sha256: str | None = None
     md5: str | None = None
+    uid: int | None = None
+    gid: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -99,7 +105,7 @@ class Entry(NamedTuple):
             "mode": f"{self.mode:04o}",
             "mtime_ns": self.mtime_ns,
         }
-        for name in ("link_target", "sha256", "md5"):
+        for name in ("link_target", "sha256", "md5", "uid", "gid"):
             if (value := getattr(self, name)) is not None:
                 row[name] = value
         return row
@@ -160,10 +166,10 @@ class Manifest:
     def from_document(cls, document: Any) -> Manifest:
         """Reads a manifest that was parsed from JSON, alone or as part of something larger. Raises Unknown."""
         try:
-            if (document["format"], document["version"]) != (FORMAT, VERSION):
+            if document["format"] != FORMAT or document["version"] not in _KNOWN_VERSIONS:
                 raise Unknown(
                     f"The manifest cannot be read: it is {document['format']!r} version {document['version']!r}, "
-                    f"and this program knows {FORMAT!r} version {VERSION}."
+                    f"and this program knows {FORMAT!r} up to version {VERSION}."
                 )
             manifest = cls(document["root"], map(Entry.from_json, document["entries"]))
             complete = len(manifest.entries) == len(document["entries"]) and manifest.digest() == document["digest"]
@@ -224,7 +230,7 @@ def _read(machine: Machine, root: str) -> tuple[list[Entry], list[str]]:
     for described in records:
         if described == b"end":
             break
-        letter, size, mode, mtime, ctime, raw_path = described.split(b" ", 5)
+        letter, size, mode, uid, gid, mtime, ctime, raw_path = described.split(b" ", 7)
         target = next(records, b"")
         path, kind = _text(raw_path), _KINDS[letter]
         if float(ctime) > still_since:
@@ -238,7 +244,10 @@ def _read(machine: Machine, root: str) -> tuple[list[Entry], list[str]]:
                 unhashed.append(path)
         elif kind == "link":
             link_target = _text(target)
-        entries.append(Entry(path, kind, byte_count, int(mode, 8), _nanoseconds(mtime), link_target, sha256, md5))
+        nanoseconds = _nanoseconds(mtime)
+        entries.append(
+            Entry(path, kind, byte_count, int(mode, 8), nanoseconds, link_target, sha256, md5, int(uid), int(gid))
+        )
     else:
         raise Unknown(f"The manifest of {root} was cut short: its end did not arrive. Take it again.")
     if not entries:
@@ -299,7 +308,7 @@ class Comparison:
     """What came of comparing a tree with its manifest.
 
     `changed` holds, by path, the attributes that differ; `compared` counts the entries that are on both sides, by kind,
-    and `checked_bytes` adds up the files among them.
+    and `checked_bytes` adds up the files among them. `checked_owners` counts the entries whose owners both sides tell.
     """
 
     expected: Manifest
@@ -308,6 +317,7 @@ class Comparison:
     extra: Sequence[str]
     compared: Mapping[Kind, int]
     checked_bytes: int
+    checked_owners: int
 
     @property
     def equal(self) -> bool:
@@ -373,7 +383,8 @@ def compare(expected: Manifest, actual: Manifest) -> Comparison:
     """Compares both ways, path by path.
 
     The root may lie elsewhere. Of the root itself only kind and mode count: its time changes with whatever else is put
-    there. A link's mode means nothing, and the size of what is not a file is the file system's own affair.
+    there, and whose it is was settled before. A link's mode means nothing, and the size of what is not a file is the
+    file system's own affair.
     """
     both = [(entry, actual.entries[path]) for path, entry in expected.entries.items() if path in actual.entries]
     return Comparison(
@@ -383,6 +394,7 @@ def compare(expected: Manifest, actual: Manifest) -> Comparison:
         extra=[path for path in actual.entries if path not in expected.entries],
         compared=Counter(entry.kind for entry, _ in both if entry.path),
         checked_bytes=sum(entry.size for entry, _ in both if entry.kind == "file"),
+        checked_owners=sum(_tell_owners(entry, seen) for entry, seen in both),
     )
 
 
@@ -401,8 +413,15 @@ def _changes(expected: Entry, seen: Entry) -> Iterator[Change]:
         yield Change(path, "target", shown(expected.link_target or ""), shown(seen.link_target or ""))
     if expected.kind != "link" and expected.mode != seen.mode:
         yield Change(path, "mode", f"{expected.mode:04o}", f"{seen.mode:04o}")
+    if _tell_owners(expected, seen) and (expected.uid, expected.gid) != (seen.uid, seen.gid):
+        yield Change(path, "owner", f"{expected.uid}:{expected.gid}", f"{seen.uid}:{seen.gid}")
     if path and expected.mtime_ns != seen.mtime_ns:
         yield Change(path, "mtime", _moment(expected.mtime_ns), _moment(seen.mtime_ns))
+
+
+def _tell_owners(expected: Entry, seen: Entry) -> bool:
+    """Whether both say whose an entry is, other than the root."""
+    return bool(expected.path) and None not in (expected.uid, expected.gid, seen.uid, seen.gid)
 
 
 def _place(path: str) -> str:

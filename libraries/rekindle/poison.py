@@ -11,7 +11,7 @@ import secrets
 from rekindle.errors import Unknown
 from rekindle.manifest import Entry, Manifest
 from rekindle.ssh import Machine
-from rekindle.unpacking import Archive
+from rekindle.unpacking import Archive, Owner
 
 _HEAD = 16
 # Flips bits of the group and of others, so that the mode is always wrong, and leaves the owner able to write: a restore
@@ -21,7 +21,7 @@ _OWNER_OF_FILE, _OWNER_OF_DIRECTORY = 0o600, 0o700
 
 
 def poison(machine: Machine, manifest: Manifest) -> int:
-    """Writes wrong bytes of the right size and time, and wrong modes, at the places of a manifest's files.
+    """Writes wrong bytes of the right size and time, with wrong modes and owners, at the places of a manifest's files.
 
     What has no bytes (empty files, links, empty directories) is not made: the restore must bring it. Nothing is made
     that the manifest does not name.
@@ -40,16 +40,22 @@ def poison(machine: Machine, manifest: Manifest) -> int:
     with Archive() as archive:
         for folder in _folders(files):
             if known := manifest.entries.get(folder):
-                archive.add_directory(folder, known.mode & 0o777 ^ _WRONG | _OWNER_OF_DIRECTORY, known.mtime_ns)
+                mode = known.mode & 0o777 ^ _WRONG | _OWNER_OF_DIRECTORY
+                archive.add_directory(folder, mode, known.mtime_ns, _another(known))
         for entry in files:
             mode = entry.mode & 0o777 ^ _WRONG | _OWNER_OF_FILE
             head = _wrong_bytes(entry)
             if len(head) < entry.size:
-                archive.add_file_with_hole(entry.path, head, entry.size, mode, entry.mtime_ns)
+                archive.add_file_with_hole(entry.path, head, entry.size, mode, entry.mtime_ns, _another(entry))
             else:
-                archive.add_file(entry.path, head, mode, entry.mtime_ns)
+                archive.add_file(entry.path, head, mode, entry.mtime_ns, _another(entry))
         archive.unpack(machine, manifest.root)
     return len(files)
+
+
+def _another(entry: Entry) -> Owner:
+    """An owner and a group that are both not those of the entry."""
+    return Owner((entry.uid or 0) ^ 1, (entry.gid or 0) ^ 1)
 
 
 def _folders(files: list[Entry]) -> list[str]:

@@ -158,6 +158,8 @@ class Node:
     link_target: str | None
     content: tuple[str, ...]
     subtree: str | None
+    uid: int | None
+    gid: int | None
 
 
 def nodes_of_tree(tree: bytes, folder: str) -> list[Node]:
@@ -180,6 +182,8 @@ def _node(folder: str, row: dict[str, Any]) -> Node:
         link_target=link_target,
         content=tuple(row.get("content") or ()),
         subtree=row.get("subtree"),
+        uid=row.get("uid"),
+        gid=row.get("gid"),
     )
 
 

@@ -7,6 +7,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, Self
 
@@ -31,9 +32,15 @@ room() {
 }
 [ -d "$1" ] || exit 22
 """
+# Only root may give files away, and not in every container: it is tried.
 _UNPACK = r"""
-need tar gzip
-tar --extract --gzip --file=- --directory="$1" --no-same-owner --preserve-permissions \
+need tar gzip id mktemp chown rm
+owner=--no-same-owner
+if [ "$(id -u)" = 0 ] && trial=$(mktemp --tmpdir="$1" .trial-XXXXXX 2>/dev/null); then
+    if chown "$2" "$trial" 2>/dev/null; then owner=--same-owner; fi
+    rm -f -- "$trial"
+fi
+tar --extract --gzip --file=- --directory="$1" "$owner" --numeric-owner --preserve-permissions \
     --warning=no-unknown-keyword || failed "$1"
 """
 _WANTED = re.compile(r"^wanted: (\d+)$", re.MULTILINE)
@@ -84,11 +91,25 @@ def _explained(error: RemoteFailure, root: str) -> RekindleError:
     return RekindleError(f"Writing to {root} failed: {words or error}")
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose a file is. Numbers that no system has a name for stay the same wherever the file goes."""
+
+    uid: int = 0
+    gid: int = 0
+
+
+ROOT = Owner()
+OTHERS = (Owner(1234, 1234), Owner(1234, 4321))
+
+
 class Archive:
     """A tar archive that is being filled, in a temporary file. Paths are relative to where it will be unpacked.
 
     What varies stands in extended headers (pax), which take any name and nanoseconds; the plain headers that tar wants
     besides are the same for all files of a size, so that a hundred thousand files take seconds.
+
+    Where the machine's user may not give files away, all of them become that user's.
 
     Use it in a `with` statement.
     """
@@ -104,11 +125,13 @@ class Archive:
         self._packed.close()
         self._spool.close()
 
-    def add_file(self, path: str, data: bytes, mode: int, mtime_ns: int) -> None:
+    def add_file(self, path: str, data: bytes, mode: int, mtime_ns: int, owner: Owner = ROOT) -> None:
         """Adds a file; `mode` holds its permission bits, `mtime_ns` is in nanoseconds since 1970."""
-        self._add(tarfile.REGTYPE, mode, mtime_ns, {"path": path}, data)
+        self._add(tarfile.REGTYPE, mode, mtime_ns, owner, {"path": path}, data)
 
-    def add_file_with_hole(self, path: str, head: bytes, size: int, mode: int, mtime_ns: int) -> None:
+    def add_file_with_hole(
+        self, path: str, head: bytes, size: int, mode: int, mtime_ns: int, owner: Owner = ROOT
+    ) -> None:
         """Adds a file of `size` bytes that begins with `head`. The zeros that follow take no room, here or there."""
         # Two extents, offset and length: the head, and nothing at the very end.
         extents = _padded(f"2\n0\n{len(head)}\n{size}\n0\n".encode())
@@ -118,13 +141,13 @@ class Archive:
             "GNU.sparse.name": path,
             "GNU.sparse.realsize": str(size),
         }
-        self._add(tarfile.REGTYPE, mode, mtime_ns, sparse, extents + head)
+        self._add(tarfile.REGTYPE, mode, mtime_ns, owner, sparse, extents + head)
 
-    def add_directory(self, path: str, mode: int, mtime_ns: int) -> None:
-        self._add(tarfile.DIRTYPE, mode, mtime_ns, {"path": path})
+    def add_directory(self, path: str, mode: int, mtime_ns: int, owner: Owner = ROOT) -> None:
+        self._add(tarfile.DIRTYPE, mode, mtime_ns, owner, {"path": path})
 
-    def add_link(self, path: str, target: str, mtime_ns: int) -> None:
-        self._add(tarfile.SYMTYPE, 0o777, mtime_ns, {"path": path, "linkpath": target})
+    def add_link(self, path: str, target: str, mtime_ns: int, owner: Owner = ROOT) -> None:
+        self._add(tarfile.SYMTYPE, 0o777, mtime_ns, owner, {"path": path, "linkpath": target})
 
     def unpack(self, machine: Machine, root: str) -> None:
         """Sends the archive, and unpacks it over what is there. Ends it: nothing can be added any more.
@@ -135,11 +158,14 @@ class Archive:
         self._packed.write(bytes(2 * _TAR_BLOCK))
         self._packed.close()
         self._spool.seek(0)
-        write(machine, _UNPACK, root, stdin=self._spool)
+        write(machine, _UNPACK, root, f"{OTHERS[0].uid}:{OTHERS[0].gid}", stdin=self._spool)
 
-    def _add(self, kind: bytes, mode: int, mtime_ns: int, extended: dict[str, str], data: bytes = b"") -> None:
+    def _add(
+        self, kind: bytes, mode: int, mtime_ns: int, owner: Owner, extended: dict[str, str], data: bytes = b""
+    ) -> None:
         sign, (seconds, fraction) = "-" * (mtime_ns < 0), divmod(abs(mtime_ns), 10**9)
-        records = _records({"mtime": f"{sign}{seconds}.{fraction:09}", **extended})
+        ids = {"uid": str(owner.uid), "gid": str(owner.gid)} if owner != ROOT else {}
+        records = _records({"mtime": f"{sign}{seconds}.{fraction:09}", **ids, **extended})
         parts = _header(tarfile.XHDTYPE, 0, len(records)), records, _header(kind, mode, len(data)), data
         self._packed.write(b"".join(map(_padded, parts)))
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rekindle.ssh import Machine
-from rekindle.unpacking import Archive, write
+from rekindle.unpacking import OTHERS, ROOT, Archive, write
 
 # 2017-07-14. Old and uneven, so that a restore that sets the time of the day, or drops the nanoseconds, is noticed.
 _FIRST_MTIME_NS = 1_500_000_000_123_456_789
 _MTIME_STEP_NS = 86_399_987_654_321
 _MODES = (0o644, 0o600, 0o755, 0o640, 0o444)
+_OWNERS = (ROOT, *OTHERS)
 
 # Incompressible and the same for the same key where the machine has openssl, and written and hashed in one pass.
 _LARGE = r"""
@@ -69,11 +70,12 @@ def create_test_files(
     created: list[CreatedFile] = []
     with Archive() as archive:
         for number, (path, data) in enumerate(_small_files(plan, more, nonce)):
-            archive.add_file(path, data, _MODES[number % len(_MODES)], _mtime_ns(number))
+            mode, owner = _MODES[number % len(_MODES)], _OWNERS[number % len(_OWNERS)]
+            archive.add_file(path, data, mode, _mtime_ns(number), owner)
             digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
             created.append(CreatedFile(f"{root}/{path}", len(data), digest))
-        archive.add_directory(f"{more}/empty directory", 0o750, _mtime_ns(1))
-        archive.add_link(f"{more}/link", f"../{plan.prefix}-1.txt", _mtime_ns(2))
+        archive.add_directory(f"{more}/empty directory", 0o750, _mtime_ns(1), OTHERS[0])
+        archive.add_link(f"{more}/link", f"../{plan.prefix}-1.txt", _mtime_ns(2), OTHERS[0])
         archive.unpack(machine, root)
     large = f"{more}/large.bin"
     key = hashlib.sha256(nonce.encode()).hexdigest()[:32]

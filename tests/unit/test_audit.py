@@ -222,6 +222,7 @@ def with_entry(manifest: Manifest, path: str, **changes: object) -> Manifest:
         ("test-more/link", {"link_target": "b"}, r"changed test-more/link \(target b expected, \.\./test-1.txt seen\)"),
         ("test-more/empty.txt", {"mode": 0o611}, r"changed test-more/empty.txt \(mode 0611 expected"),
         ("test-more/empty directory", {"mtime_ns": 0}, r"changed test-more/empty directory \(mtime 1970-"),
+        ("zeros", {"uid": 77, "gid": 78}, r"changed zeros \(owner 77:78 expected, \d+:\d+ seen\)"),
         ("", {"mode": 0o700}, r"changed the root itself \(mode 0700 expected, 0755 seen\)"),
     ],
 )

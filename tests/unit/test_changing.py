@@ -23,6 +23,10 @@ def filled(machine: LocalMachine, root: Path, large_bytes: int = 2 * SMALL) -> M
     return take_manifest(machine, str(root))
 
 
+def owner(manifest: Manifest, path: str) -> tuple[int | None, int | None]:
+    return manifest.entries[path].uid, manifest.entries[path].gid
+
+
 @pytest.mark.parametrize("nonce", [f"nonce{number}" for number in range(8)])
 def test_every_kind_of_change_is_made_and_nothing_else(machine: LocalMachine, tmp_path: Path, nonce: str) -> None:
     before = filled(machine, tmp_path)
@@ -48,6 +52,7 @@ def test_every_kind_of_change_is_made_and_nothing_else(machine: LocalMachine, tm
     first = changes.rewritten[0]
     assert after.entries[first].mtime_ns == before.entries[first].mtime_ns
     assert after.entries[first].mode == before.entries[first].mode
+    assert all(owner(after, path) == owner(before, path) for path in (*changes.rewritten, changes.grown))
 
     touched = {*changes.rewritten, changes.grown, changes.patched, changes.added, removed, old_name, new_name}
     others = {path for path, entry in before.entries.items() if entry.kind != "directory"} - touched

@@ -58,6 +58,8 @@ def described_by_python(root: Path) -> Iterator[Entry]:
             link_target=str(path.readlink()) if kind == "link" else None,
             sha256=hashlib.sha256(data).hexdigest() if kind == "file" else None,
             md5=hashlib.md5(data, usedforsecurity=False).hexdigest() if kind == "file" else None,
+            uid=status.st_uid,
+            gid=status.st_gid,
         )
 
 
@@ -255,6 +257,15 @@ def test_every_difference_is_named(expected: Manifest, tree: Path, harm: Callabl
         compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("name", ["empty", "link", "empty directory"])
+@pytest.mark.parametrize(("uid", "gid"), [(1234, 0), (0, 4321), (1234, 4321)])
+def test_another_owner_is_named(expected: Manifest, tree: Path, name: str, uid: int, gid: int) -> None:
+    os.chown(tree / name, uid, gid, follow_symlinks=False)
+    with pytest.raises(Mismatch, match=rf"changed {name} \(owner 0:0 expected, {uid}:{gid} seen\)\.$"):
+        compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
+
+
 def test_a_tree_that_lies_below_itself_is_told(expected: Manifest, tree: Path) -> None:
     shutil.copytree(tree, tree.parent / "copy", symlinks=True)
     (tree.parent / "copy").rename(tree / "workspace")
@@ -275,8 +286,10 @@ def test_another_link_target_is_named(expected: Manifest, tree: Path) -> None:
         compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
 
 
-def test_the_time_of_the_root_does_not_count(expected: Manifest, tree: Path) -> None:
+def test_the_time_and_the_owner_of_the_root_do_not_count(expected: Manifest, tree: Path) -> None:
     os.utime(tree, ns=(0, 0))
+    if os.geteuid() == 0:
+        os.chown(tree, 1234, 1234)
     compare(expected, take_manifest(MACHINE, str(tree))).raise_unless_equal()
 
 
@@ -364,7 +377,7 @@ def test_json_in_which_a_character_was_changed_never_says_something_else(
         ('"md5":', '"md6":'),
         ('"kind": "file"', '"kind": "pile"'),
         ('"path": "one"', '"path": 1'),
-        ('"version": 1', '"version": 2'),
+        ('"version": 2', '"version": 3'),
         ('"entries": [', '"entries": [7, '),
         ('"entries": [', '"entries": 7, "old": ['),
     ],
@@ -375,6 +388,16 @@ def test_json_that_was_changed_is_unknown(old: str, new: str) -> None:
     assert changed != text
     with pytest.raises(Unknown, match=r"The manifest (cannot be read|was changed after it was written)"):
         Manifest.from_json(changed)
+
+
+def test_json_of_version_1_tells_no_owners() -> None:
+    """Those who have kept a manifest on another day can still wake what it describes."""
+    old = Manifest("/workspace", [file("one")])
+    back = Manifest.from_json(old.to_json().replace('"version": 2', '"version": 1'))
+    assert back.entries == old.entries
+    now = Manifest("/workspace", [file("one", uid=1234, gid=4321)])
+    assert compare(back, now).equal
+    assert (compare(back, now).checked_owners, compare(now, now).checked_owners) == (0, 1)
 
 
 def test_json_of_a_lost_entry_is_unknown() -> None:

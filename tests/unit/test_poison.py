@@ -53,6 +53,7 @@ def test_every_file_is_wrong_and_looks_right(workspace: Path, tmp_path: Path) ->
         assert entry.sha256 != right.sha256
         assert entry.mode != right.mode
         assert entry.mode & 0o600 == 0o600
+        assert os.geteuid() or (entry.uid != right.uid and entry.gid != right.gid)
         assert (entry.size, entry.mtime_ns) == (right.size, right.mtime_ns)
     comparison = compare(manifest, seen)
     assert not comparison.extra
@@ -74,6 +75,8 @@ def test_an_honest_restore_repairs_everything(workspace: Path, tmp_path: Path, u
     if os.geteuid() and user == "nobody":
         pytest.skip("this is an ordinary user already")
     restic = LocalRestic(tmp_path)
+    if user == "nobody":
+        subprocess.run(["chown", "-R", "nobody:nogroup", workspace], check=True)
     manifest = take_manifest(MACHINE, str(workspace))
     snapshot_id = restic.backup(str(workspace))
     walls = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
@@ -48,6 +49,8 @@ def test_writes_the_whole_mixture(tmp_path: Path) -> None:
     assert {"test-more/two  spaces, maçã, 漢字 and a\nnew line.txt", "test-more/latin-1 caf\udce9.txt"} <= set(entries)
     files = [entry for entry in entries.values() if entry.kind == "file"]
     assert {entry.mode for entry in files} == {0o644, 0o600, 0o755, 0o640, 0o444}
+    others = {(1234, 1234), (1234, 4321)} if os.geteuid() == 0 else set()
+    assert {(entry.uid, entry.gid) for entry in entries.values()} == {(os.geteuid(), os.getegid())} | others
     assert len({entry.mtime_ns for entry in files}) == len(files) - 1
     assert all(entry.mtime_ns % 1000 for entry in files)
 
@@ -123,6 +126,26 @@ def test_the_nonce_is_only_text(tmp_path: Path) -> None:
     create_test_files(MACHINE, str(tmp_path), f"$(touch {tmp_path}/broken); `id` ' \"", PLAN)
     assert not (tmp_path / "broken").exists()
     assert len(list((tmp_path / "test-more" / "small").iterdir())) == PLAN.small_files
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try to be nobody, or root that may do little")
+@pytest.mark.parametrize(
+    ("walls", "owner"),
+    [
+        (["setpriv", "--reuid=1234", "--regid=4321", "--clear-groups", "--"], (1234, 4321)),
+        (["setpriv", "--bounding-set=-chown", "--inh-caps=-chown", "--"], (0, 0)),
+    ],
+)
+def test_who_may_not_give_files_away_keeps_them(tmp_path: Path, walls: list[str], owner: tuple[int, int]) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o005 != 0o005:  # pytest keeps others out of its folders
+            folder.chmod(0o755)
+    root = tmp_path / "workspace"
+    root.mkdir()
+    os.chown(root, *owner)
+    machine = LocalMachine(walls=walls)
+    create_test_files(machine, str(root), "n1", PLAN)
+    assert {(entry.uid, entry.gid) for entry in take_manifest(machine, str(root)).entries.values()} == {owner}
 
 
 def test_no_name_is_one_that_a_standby_leaves_out(tmp_path: Path) -> None:
