@@ -21,6 +21,7 @@ from rekindle.market import MarketInstance
 from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
+from rekindle.standby import Standby
 from rekindle.waiting import wait_until
 from rekindle.wording import named
 
@@ -38,6 +39,7 @@ _CARDS = """() => [...document.querySelectorAll('[data-testid^="machine-card-"]'
         label: part('open-details').textContent,
         gpu: part('machine-gpu').textContent,
         price: part('machine-price').value,
+        priced: part('machine-price').textContent,
         state: part('machine-status').textContent,
     };
 })"""
@@ -51,15 +53,18 @@ _PANEL = """(panel) => ({
     id: panel.dataset.failoverId,
     over: panel.dataset.over,
     total: panel.querySelector('[data-testid="failover-total"] data')?.value ?? null,
+    totalled: panel.querySelector('[data-testid="failover-total"] data')?.textContent ?? '',
     successor: panel.querySelector('[data-testid="failover-new-instance"]')?.textContent ?? null,
     phases: [...panel.querySelectorAll('li[data-phase]')].map((item) => ({
         phase: item.dataset.phase,
         state: item.dataset.state,
         seconds: item.querySelector('data').value,
+        timed: item.querySelector('data').textContent,
         text: item.textContent,
     })),
 })"""
 
+_NUMBER = "(number) => ({ value: number.value, text: number.textContent })"
 _WORDS = """() => ({
     place: location.pathname,
     heading: document.querySelector('h1')?.textContent.trim() ?? 'without a heading',
@@ -183,6 +188,29 @@ class PageLibrary:
             describe=lambda compared: "; ".join(compared.wrong),
         )
         report.current().add_check("the cards are what the API lists", THE_PAGE, machines=waited.value.machines)
+
+    @keyword
+    def standby_price_should_be_shown(self, standby: Standby, timeout: timedelta = SHOWN) -> None:
+        """Compares the price that the page shows of a standby, and what a person reads of it, with what it costs.
+
+        Args:
+            standby: whose machine's details are open.
+            timeout: how long the page may take.
+
+        Raises:
+            AssertionError: it shows another price. Where nobody tells what a standby costs, the report says so.
+        """
+        usd = standby.hourly_usd
+        if usd is None:
+            report.current().not_witnessed.append("price of the standby on the page: nobody tells what it costs")
+            return
+        wait_until(
+            f"the page to show ${usd}/h for {standby}",
+            lambda: dict(_browser().evaluate_javascript("[data-testid=standby-price]", _NUMBER)),
+            lambda seen: abs(float(seen["value"] or -1) - usd) <= EXACT and cards.reads(seen["text"], cards.PRICE, usd),
+            timeout=timeout.total_seconds(),
+        )
+        report.current().add_check("the standby's price is shown", THE_PAGE, standbys=1)
 
     @keyword
     def expect_machine(self, max_price: float, disk_gb: float = PRODUCTS_DISK_GB, minutes: float = 30) -> Expected:
@@ -327,9 +355,13 @@ class PageLibrary:
                 wrong.append(f"phase {one['phase']} is shown as {one['state']}: {one['text']!r}")
             if one["phase"] in claims and abs(float(one["seconds"] or -1) - claims[one["phase"]]) > EXACT:
                 wrong.append(f"phase {one['phase']} took {claims[one['phase']]} s, the page says {one['seconds']!r}")
+            if one["seconds"] and not cards.reads(one["timed"], cards.SECONDS, float(one["seconds"])):
+                wrong.append(f"{one['seconds']} s of phase {one['phase']} are shown to people as {one['timed']!r}")
         total = sum(float(one["seconds"] or 0) for one in seen["phases"])
         if abs(float(seen["total"] or -1) - total) > ROUNDED:
             wrong.append(f"its phases take {total:.3f} s together, the total is {seen['total']!r}")
+        elif not cards.reads(seen["totalled"], cards.SECONDS, float(seen["total"])):
+            wrong.append(f"the {seen['total']} s of all phases are shown to people as {seen['totalled']!r}")
         if failover.new and not str(seen["successor"]).startswith(str(failover.new.id)):
             wrong.append(f"machine {failover.new.id} took over, the page names {seen['successor']!r}")
         if wrong:

@@ -13,6 +13,10 @@ from rekindle.dumont_views import InstanceView
 # The page tells a price as the API does.
 EXACT = 1e-6
 
+# What a person reads of it, in Brazilian form: "US$ 1.234,56/h" and "12,3 s".
+PRICE = re.compile(r"US\$\s?([\d.]+),(\d{2,})/h")
+SECONDS = re.compile(r"([\d.]+)(?:,(\d+))?\s?s")
+
 # What the page calls the states of the API. While the product works on a machine it names the work instead.
 STATES = {
     "running": "Online",
@@ -28,20 +32,25 @@ _NUMBER_OF_GPUS = re.compile(r"^\d+ \W ")
 
 @dataclass(frozen=True)
 class Card:
-    """One card as it is on the page. `price` in USD an hour, None where it shows none; `state` in the page's words."""
+    """One card as it is on the page.
+
+    `price` in USD an hour, None where it shows none, and `priced` what a person reads of that; `state` is in the page's
+    own words.
+    """
 
     id: int
     label: str
     gpu: str
     price: float | None
     state: str
+    priced: str
 
     @classmethod
     def read(cls, seen: Mapping[str, Any]) -> Self:
         """What a browser has found. Where a machine has several GPUs, their number stands before the model."""
         model = _NUMBER_OF_GPUS.sub("", str(seen["gpu"]))
         price = float(seen["price"]) if seen["price"] else None
-        return cls(int(seen["id"]), str(seen["label"]), model, price, str(seen["state"]))
+        return cls(int(seen["id"]), str(seen["label"]), model, price, str(seen["state"]), str(seen["priced"]))
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,22 @@ class Compared:
 
     machines: int
     wrong: tuple[str, ...]
+
+
+def reads(text: str, form: re.Pattern[str], value: float) -> bool:
+    """Whether a person reads this number in the text, as exactly as its digits tell it.
+
+    Args:
+        text: on the page.
+        form: `PRICE` or `SECONDS`.
+        value: the number.
+    """
+    found = form.fullmatch(text.strip())
+    if found is None:
+        return False
+    digits = found[2] or ""
+    shown = float(f"{found[1].replace('.', '')}.{digits or 0}")
+    return abs(shown - value) <= 0.5 * 10.0 ** -len(digits) + EXACT
 
 
 def compare(ours: Ours, rows: Sequence[InstanceView], cards: Sequence[Card]) -> Compared:
@@ -105,4 +130,6 @@ def _differences(row: InstanceView, card: Card) -> list[str]:
         wrong.append(f"machine {row.id}: it is {row.actual_status or 'in no known state'}, and shown as {card.state!r}")
     if card.price is None or abs(card.price - row.dph_total) > EXACT:
         wrong.append(f"machine {row.id}: ${row.dph_total}/h is shown as {card.price}")
+    elif not reads(card.priced, PRICE, row.dph_total):
+        wrong.append(f"machine {row.id}: ${row.dph_total}/h is shown to people as {card.priced!r}")
     return wrong

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from rekindle.cards import Card, Ours, compare
+from rekindle.cards import PRICE, SECONDS, Card, Ours, compare, reads
 from rekindle.dumont_views import InstanceView
 
 OURS = Ours(living=frozenset({1, 2}), ended=frozenset({9}), prefix="rekindle-run-")
@@ -18,9 +19,14 @@ def row(id_: int, label: str | None = "rekindle-run-1", state: str | None = "run
 
 
 def card(
-    id_: int, label: str = "rekindle-run-1", gpu: str = "RTX 4090", price: float | None = 0.5, state: str = "Online"
+    id_: int,
+    label: str = "rekindle-run-1",
+    gpu: str = "RTX 4090",
+    price: float | None = 0.5,
+    state: str = "Online",
+    priced: str = "US$\N{NO-BREAK SPACE}0,50/h",
 ) -> Card:
-    return Card(id_, label, gpu, price, state)
+    return Card(id_, label, gpu, price, state, priced)
 
 
 ROWS = [row(1), row(2, None), row(STRANGER, "rekindle-other-1")]
@@ -50,6 +56,9 @@ def test_others_may_come_and_go_between_the_two_looks() -> None:
         (ROWS, [card(1, gpu="H100"), CARDS[1]], "machine 1: GPU 'RTX 4090' is shown as 'H100'"),
         (ROWS, [card(1, price=0.4), CARDS[1]], "machine 1: $0.5/h is shown as 0.4"),
         (ROWS, [card(1, price=None), CARDS[1]], "machine 1: $0.5/h is shown as None"),
+        (ROWS, [card(1, priced="US$ 0,25/h"), CARDS[1]], "machine 1: $0.5/h is shown to people as 'US$ 0,25/h'"),
+        (ROWS, [card(1, priced="R$ 0,50/h"), CARDS[1]], "machine 1: $0.5/h is shown to people as 'R$ 0,50/h'"),
+        (ROWS, [card(1, priced=""), CARDS[1]], "machine 1: $0.5/h is shown to people as ''"),
         (ROWS, [card(1, state="Parada"), CARDS[1]], "machine 1: it is running, and shown as 'Parada'"),
         ([row(1, state="offline"), *ROWS[1:]], CARDS, "machine 1: it is offline, and shown as 'Online'"),
         ([row(1, state=None), *ROWS[1:]], CARDS, "machine 1: it is in no known state, and shown as 'Online'"),
@@ -73,5 +82,40 @@ def test_a_machine_that_sleeps_has_a_card_without_a_price() -> None:
 )
 def test_a_card_is_read_from_the_page(gpu: str, model: str) -> None:
     seen: dict[str, Any] = {"id": "29070001", "label": "mine", "gpu": gpu, "price": "0.25", "state": "Online"}
-    assert Card.read(seen) == Card(29070001, "mine", model, 0.25, "Online")
+    seen["priced"] = "US$ 0,25/h"
+    assert Card.read(seen) == Card(29070001, "mine", model, 0.25, "Online", "US$ 0,25/h")
     assert Card.read(seen | {"price": ""}).price is None
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "value"),
+    [
+        ("US$\N{NO-BREAK SPACE}0,3457/h", PRICE, 0.34567),
+        ("US$ 0,50/h", PRICE, 0.5),
+        ("US$ 1.234,56/h", PRICE, 1234.56),
+        ("0,052\N{NO-BREAK SPACE}s", SECONDS, 0.0521),
+        ("9,99 s", SECONDS, 9.994),
+        ("12,3 s", SECONDS, 12.25),
+        ("1.234,5 s", SECONDS, 1234.5),
+    ],
+)
+def test_a_number_is_read_as_exactly_as_it_is_shown(text: str, form: re.Pattern[str], value: float) -> None:
+    assert reads(text, form, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "value"),
+    [
+        ("US$ 0,1729/h", PRICE, 0.34567),
+        ("R$ 0,3457/h", PRICE, 0.34567),
+        ("US$ 0.3457/h", PRICE, 0.34567),
+        ("US$ 0/h", PRICE, 0.34567),
+        ("US$ 0,3457", PRICE, 0.34567),
+        ("", PRICE, 0.0),
+        ("52 ms", SECONDS, 0.052),
+        ("12,2 s", SECONDS, 12.31),
+        ("1,2 s", SECONDS, 12.0),
+    ],
+)
+def test_another_number_is_not_read(text: str, form: re.Pattern[str], value: float) -> None:
+    assert not reads(text, form, value)
