@@ -5,6 +5,7 @@ The user's AWS configuration is not looked at: what counts is what is given here
 
 from __future__ import annotations
 
+import builtins
 import logging
 import os
 import re
@@ -33,6 +34,8 @@ CHUNK = 1 << 20
 PAUSES = (0.5, 1.0, 2.0)
 _KEYS_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Unauthorized", "Forbidden"}
 _NO_OBJECT = {"NoSuchKey", "404"}
+_NO_RULES = "NoSuchLifecycleConfiguration"
+_NOT_OFFERED = {400, 405, 501}  # what stores answer to calls of S3 that they do not have
 _IGNORED_SETTINGS: dict[str, tuple[None, None, str | None, None]] = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
@@ -48,6 +51,10 @@ class KeysRefused(Misconfigured):
     """The store does not take our keys, or does so no longer: what lies there is not known."""
 
     prefix = Unknown.prefix
+
+
+class NotTold(Unknown):
+    """The store does not answer this question: not to our keys, or to nobody."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,33 @@ class ObjectStore:
         self._let_in = True
         return found
 
+    def old_versions(self, prefix: str) -> builtins.list[StoredObject]:
+        """What a bucket with versions keeps of objects that were deleted or overwritten. Raises NotTold as well."""
+        try:
+            pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+            rows = [row for page in pages for row in page.get("Versions", [])]
+        except (BotoCoreError, ClientError) as error:
+            raise self._untold(error, "old versions of objects", prefix) from None
+        return [StoredObject(row["Key"], row["Size"]) for row in rows if not row["IsLatest"]]
+
+    def unfinished_uploads(self, prefix: str) -> builtins.list[str]:
+        """The keys of objects of which parts were uploaded, and nothing more since. Raises NotTold as well."""
+        try:
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [row["Key"] for page in pages for row in page.get("Uploads", [])]
+        except (BotoCoreError, ClientError) as error:
+            raise self._untold(error, "unfinished uploads", prefix) from None
+
+    def removes_old_versions(self) -> bool:
+        """Whether a rule of the bucket removes old versions by itself, some day. Raises NotTold as well."""
+        try:
+            rules = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)["Rules"]
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error.response["Error"].get("Code") == _NO_RULES:
+                return False
+            raise self._untold(error, "the rules of the bucket", "") from None
+        return any(rule["Status"] == "Enabled" and "NoncurrentVersionExpiration" in rule for rule in rules)
+
     def read(self, key: str) -> bytes:
         """The whole object. Raises ObjectMissing as well."""
         return b"".join(self.stream(key))
@@ -174,6 +208,18 @@ class ObjectStore:
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+
+    def _untold(self, error: BotoCoreError | ClientError, what: str, prefix: str) -> RekindleError:
+        explained = self._explained(error, "list", prefix)
+        if not isinstance(error, ClientError):
+            return explained
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if not isinstance(explained, KeysRefused) and status not in _NOT_OFFERED:
+            return explained
+        return NotTold(
+            f"The object store at {self.endpoint} does not tell {what} "
+            f"({status} {error.response['Error'].get('Code', '')})."
+        )
 
     def _explained(self, error: BotoCoreError | ClientError, verb: str, key: str) -> RekindleError:
         if isinstance(error, BotoCoreError):

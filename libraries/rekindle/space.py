@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rekindle.errors import Mismatch
-from rekindle.objects import ObjectStore
+from rekindle.objects import NotTold, ObjectStore
 from rekindle.restic_repository import ResticRepository, Stored
 from rekindle.wording import counted, named, number
 
@@ -16,17 +16,22 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Freed:
-    """The packs that are gone with a snapshot, and their bytes; `kept` are those that other snapshots need."""
+    """The packs that are gone with a snapshot, and their bytes; `kept` are those that other snapshots need.
+
+    `not_witnessed` says of what it is not known whether it is still paid for.
+    """
 
     packs: int
     bytes: int
     kept: int
+    not_witnessed: tuple[str, ...] = ()
 
 
 def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stored: Stored) -> Freed:
     """Makes sure that a deleted snapshot is gone from the bucket, with every pack that it alone needed.
 
-    What other snapshots need is looked up only when a pack is still there.
+    What other snapshots need is looked up only when a pack is still there. What the bucket no longer lists may still
+    be in it: old versions, and parts of uploads that never ended.
 
     Args:
         store: the bucket.
@@ -55,8 +60,43 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
             f"{store.bucket} and are paid for, {number(sum(present[key] for key in useless))} bytes in all: "
             f"{named(objects)}. Was the repository pruned?"
         )
-    gone = [size for key, size in stored.packs.items() if key not in still]
-    return Freed(len(gone), sum(gone), len(still))
+    gone = {key: size for key, size in stored.packs.items() if key not in still}
+    left_aside = _left_aside(store, f"{prefix}/data/", snapshot_id, set(gone))
+    return Freed(len(gone), sum(gone.values()), len(still), left_aside)
+
+
+def _left_aside(store: ObjectStore, folder: str, snapshot_id: str, gone: set[str]) -> tuple[str, ...]:
+    """Looks for what a store keeps of packs that it lists no more, and that is paid for like them.
+
+    Returns what is not known, in words. Raises Mismatch when it stays.
+    """
+    try:
+        unfinished = sorted(gone.intersection(store.unfinished_uploads(folder)))
+        old = [one for one in store.old_versions(folder) if one.key in gone]
+    except NotTold as error:
+        return (f"what the bucket keeps of deleted snapshots: {str(error).removeprefix(error.prefix)}",)
+    if unfinished:
+        raise Mismatch(
+            f"Snapshot {snapshot_id} was deleted, but unfinished uploads of {counted(len(unfinished), 'pack')} that it "
+            f"needed still lie in bucket {store.bucket} and are paid for: {named(unfinished)}."
+        )
+    if not old:
+        return ()
+    kept = (
+        f"bucket {store.bucket} keeps {counted(len(old), 'old version')} of the packs that snapshot {snapshot_id} "
+        f"needed, {counted(sum(one.size for one in old), 'byte')} in all"
+    )
+    try:
+        removed = store.removes_old_versions()
+    except NotTold:
+        return (f"{kept}; whether a rule removes them, the store does not tell",)
+    if removed:
+        return (f"{kept}, until its rule removes them",)
+    raise Mismatch(
+        f"Snapshot {snapshot_id} was deleted, but {kept}, and they are paid for: "
+        f"{named([f'{one.key} ({number(one.size)} bytes)' for one in old])}. No rule of the bucket removes them: set "
+        "its lifecycle so that only the last version is kept."
+    )
 
 
 def others_have_all(store: ObjectStore, prefix: str, password: str, deleted: str, others: Collection[str]) -> None:

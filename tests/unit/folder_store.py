@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,12 @@ class FolderStore(ObjectStore):
         return sorted(
             (StoredObject(key, size) for key, size in keys if key.startswith(prefix)), key=lambda one: one.key
         )
+
+    def old_versions(self, prefix: str) -> builtins.list[StoredObject]:
+        return []
+
+    def unfinished_uploads(self, prefix: str) -> builtins.list[str]:
+        return []
 
     def stream(self, key: str) -> Iterator[bytes]:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.errors import Mismatch, Unknown
-from rekindle.objects import ObjectMissing
+from rekindle.objects import NotTold, ObjectMissing, StoredObject
 from rekindle.report import Report
 from rekindle.restic_repository import ResticRepository, Stored
 from rekindle.space import Freed, freed, others_have_all
@@ -129,6 +129,68 @@ def test_a_repository_that_changes_meanwhile_is_read_again(world: World, monkeyp
     vanished += [f"restic/snapshots/{file.name}" for file in (world.restic.bucket / "restic/snapshots").iterdir()] * 3
     with pytest.raises(ObjectMissing):
         world.freed()
+
+
+# What the bucket no longer lists
+
+
+@pytest.fixture
+def pruned(world: World) -> World:
+    world.restic.run("forget", "--prune", world.snapshot)
+    return world
+
+
+def own_pack(world: World) -> str:
+    return min(world.stored.packs.keys() - world.before)
+
+
+def test_old_versions_that_no_rule_removes_are_named(pruned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = own_pack(pruned)
+    monkeypatch.setattr(pruned.store, "old_versions", lambda _: [StoredObject(key, 4321), StoredObject("other", 1)])
+    monkeypatch.setattr(pruned.store, "removes_old_versions", lambda: False)
+    with pytest.raises(Mismatch) as raised:
+        pruned.freed()
+    assert str(raised.value) == (
+        f"Snapshot {pruned.snapshot} was deleted, but bucket folder keeps 1 old version of the packs that snapshot "
+        f"{pruned.snapshot} needed, 4 321 bytes in all, and they are paid for: {key} (4 321 bytes). No rule of the "
+        "bucket removes them: set its lifecycle so that only the last version is kept."
+    )
+
+
+def test_old_versions_that_a_rule_removes_are_told(pruned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruned.store, "old_versions", lambda _: [StoredObject(own_pack(pruned), 1)])
+    monkeypatch.setattr(pruned.store, "removes_old_versions", lambda: True)
+    (words,) = pruned.freed().not_witnessed
+    assert words.endswith(f"snapshot {pruned.snapshot} needed, 1 byte in all, until its rule removes them")
+
+
+def test_a_store_that_hides_its_rules_is_told(pruned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden() -> bool:
+        raise NotTold("no")
+
+    monkeypatch.setattr(pruned.store, "old_versions", lambda _: [StoredObject(own_pack(pruned), 1)])
+    monkeypatch.setattr(pruned.store, "removes_old_versions", hidden)
+    (words,) = pruned.freed().not_witnessed
+    assert words.endswith("byte in all; whether a rule removes them, the store does not tell")
+
+
+def test_an_unfinished_upload_is_named(pruned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = own_pack(pruned)
+    monkeypatch.setattr(pruned.store, "unfinished_uploads", lambda _: [key, "other"])
+    with pytest.raises(Mismatch, match=rf"but unfinished uploads of 1 pack that it needed .* are paid for: {key}\.$"):
+        pruned.freed()
+
+
+def test_a_store_without_versions_is_told(pruned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold(_: str) -> list[StoredObject]:
+        raise NotTold("The object store does not tell old versions of objects (501 NotImplemented).")
+
+    monkeypatch.setattr(pruned.store, "old_versions", untold)
+    (words,) = pruned.freed().not_witnessed
+    assert words == (
+        "what the bucket keeps of deleted snapshots: The object store does not tell old versions of objects "
+        "(501 NotImplemented)."
+    )
 
 
 # What others need
