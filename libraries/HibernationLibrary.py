@@ -12,6 +12,7 @@ from library_parts.console import tell
 from library_parts.deleting import delete_snapshot
 from library_parts.telling import tell_rented
 from rekindle import hibernating, report, target
+from rekindle.dumont_views import WakeResult
 from rekindle.errors import CapabilityMissing
 from rekindle.kept_hibernations import Hibernation, Maker, forget, keep, newest
 from rekindle.manifest import Manifest
@@ -156,15 +157,15 @@ class HibernationLibrary:
             The machine that it woke on.
 
         Raises:
-            AssertionError: in the product's own words; a machine that it rented in vain is destroyed.
+            AssertionError: in the product's own words; a machine that it rented in vain is destroyed. Or it says that
+                the wake took longer, or much less time, than by our clock.
         """
         opened = target.current()
-        claims: dict[str, float | None] = {}
+        answers: list[WakeResult] = []
 
         def wake() -> int:
-            woken = opened.dumont.wake(hibernation.instance_id, max_price, timeout=timeout.total_seconds())
-            claims["wake_time_taken_sec"] = woken.time_taken
-            return woken.new_instance_id
+            answers.append(opened.dumont.wake(hibernation.instance_id, max_price, timeout=timeout.total_seconds()))
+            return answers[-1].new_instance_id
 
         machine = opened.renter.adopt(
             hibernation.label,
@@ -175,7 +176,12 @@ class HibernationLibrary:
         )
         opened.machines[machine.id] = machine
         tell_rented(machine)
-        report.current().claims |= claims
+        current = report.current()
+        for woken in answers:
+            current.claims["wake_time_taken_sec"] = woken.time_taken
+            if woken.time_taken is not None:
+                hibernating.check_wake_time(hibernation.instance_id, woken.time_taken, woken.seconds)
+                current.add_check("the wake took as long as is said", "our own clock", machines=1)
         return machine
 
     @keyword

@@ -20,6 +20,9 @@ BEGUN = frozenset({"hibernating", "hibernated"})
 SLACK = 1.0
 # How late a hibernation may begin: heartbeats come now and then, and when some are lost the product counts anew.
 COUNTED, HEARTBEATS = 2, 30.0
+# A wake begins and ends with the call that asks for it, so the product can tell less only by what lies around its work:
+# a call that waits for its turn, on a busy machine or at a limit of calls. This much is more than that.
+FOLD, AROUND = 3, 10.0
 
 
 class Detector(Protocol):
@@ -177,6 +180,19 @@ def wait_until_hibernated(
     if not snapshot_id:
         raise Mismatch(f"Dumont Cloud says that machine {instance_id} is hibernated, but names no snapshot of it.")
     return Waited(str(snapshot_id), waited.seconds, waited.looks)
+
+
+def check_wake_time(instance_id: int, claimed: float, measured: float) -> None:
+    """Compares how long a wake took by the product's word with how long the call lasted by our clock, seconds.
+
+    Raises:
+        Mismatch: it cannot have taken so long, or nothing like so little.
+    """
+    if claimed > measured + SLACK or claimed * FOLD + AROUND < measured:
+        raise Mismatch(
+            f"Dumont Cloud says that it woke machine {instance_id} in {claimed:.1f} s, but by our clock it took "
+            f"{measured:.1f} s."
+        )
 
 
 def _failed(seen: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rekindle.errors import Mismatch, Unknown
-from rekindle.hibernating import IdleTime, wait_until_begun, wait_until_hibernated
+from rekindle.hibernating import IdleTime, check_wake_time, wait_until_begun, wait_until_hibernated
 from rekindle.ssh import RemoteFailure, SshRefused
 from rekindle.waiting import Clock, Timeout
 
@@ -160,3 +160,17 @@ def test_a_busy_machine_is_never_hibernated_and_the_message_says_how_busy() -> N
     busy = {"status": "running", "gpu_utilization": 90.0}
     with pytest.raises(Timeout, match=r"Last seen: status running, gpu_utilization 90\.0\."):
         wait_until_hibernated(Detector(busy), 7, 5, FakeTime().clock())
+
+
+@pytest.mark.parametrize(("claimed", "measured"), [(3.5, 2.6), (2.0, 2.1), (0.0, 9.9), (20.0, 65.0), (120.0, 121.0)])
+def test_a_wake_takes_about_as_long_as_is_said(claimed: float, measured: float) -> None:
+    check_wake_time(7, claimed, measured)
+
+
+@pytest.mark.parametrize(("claimed", "measured"), [(3.7, 2.6), (0.02, 12.0), (20.0, 75.0)])
+def test_a_wake_that_took_another_time_than_is_said_is_told(claimed: float, measured: float) -> None:
+    with pytest.raises(Mismatch) as raised:
+        check_wake_time(7, claimed, measured)
+    assert str(raised.value) == (
+        f"Dumont Cloud says that it woke machine 7 in {claimed:.1f} s, but by our clock it took {measured:.1f} s."
+    )
