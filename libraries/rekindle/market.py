@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -129,6 +130,37 @@ class MarketClient(ServiceClient):
                 f"on {len(pages)} pages."
             )
         return rows
+
+    def offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None) -> list[int]:
+        """The ids of machines that anybody would rent: verified, reliable, with one GPU and a fast network.
+
+        Args:
+            max_price: USD an hour.
+            disk_gb: the least disk.
+            gpu_name: the GPU model; any when None.
+
+        Raises:
+            Unknown: the market could not be searched.
+        """
+        query = {
+            "rentable": {"eq": True},
+            "verified": {"eq": True},
+            "num_gpus": {"eq": 1},
+            "reliability2": {"gte": 0.98},
+            "inet_down": {"gte": 500},
+            "disk_space": {"gte": disk_gb},
+            "dph_total": {"lte": max_price},
+        } | ({"gpu_name": {"eq": gpu_name}} if gpu_name else {})
+        what = "what the market offers"
+        params = {"q": json.dumps(query), "order": "dph_total", "type": "on-demand", "limit": 50}
+        try:
+            answer: Json = self._http.get("/api/v0/bundles/", params=params)
+        except Refused as refused:
+            raise self._cannot_tell(what, refused) from None
+        rows = answer.get("offers") if isinstance(answer, dict) else None
+        if not isinstance(rows, list):
+            raise Unknown(f"It cannot be told {what}: its answer to GET /api/v0/bundles/ has no list `offers`.")
+        return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), int)]
 
     def charges(self, instance_id: int, since: float | None = None) -> list[Charge]:
         """The bill of one machine, all pages.

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from rekindle import destruction
 from rekindle.budget import Beside, Budget, Reservation, hourly_at_most
-from rekindle.destruction import Destroyer, Listing, Market, Row
+from rekindle.destruction import Destroyer, Listing, Row
 from rekindle.dumont import AmbiguousCreate
 from rekindle.dumont_views import InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
@@ -28,7 +29,7 @@ from rekindle.market import MarketInstance
 from rekindle.rented import Held, RentedMachine
 from rekindle.ssh import Machine, SshRefused
 from rekindle.waiting import Clock, Timeout, wait_until
-from rekindle.wording import in_words
+from rekindle.wording import in_words, named
 
 MINUTES = 30.0
 CREATE_TIMEOUT = 300.0
@@ -39,6 +40,9 @@ LOST_TIMEOUT = 30.0
 LEAVING_TIMEOUT = 10.0
 # How long the product may be behind the market in telling that a machine runs, seconds.
 BEHIND = 30.0
+# How many offers the market must have that the product does not show, so that it is no chance; each at so much of the
+# highest price.
+HIDDEN_OFFERS, WELL_UNDER = 3, 0.9
 MIN_RELIABILITY = 0.95
 # What the product gives a machine that it rents by itself.
 PRODUCTS_DISK_GB = 100.0
@@ -73,6 +77,12 @@ class Dumont(Listing, Protocol):
         timeout: float,
         failover_strategy: str | None = None,
     ) -> int: ...
+
+
+class Market(destruction.Market, Protocol):
+    """What of the market is needed besides."""
+
+    def offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None, /) -> list[int]: ...
 
 
 class Watcher(Protocol):
@@ -428,9 +438,10 @@ class Renter:
         # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
         offers = sum(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price))
         if not offers:
-            raise Weather(
-                f"No GPU offers available under ${max_price:.2f}/h for {what}. Wait some minutes or raise MAX_PRICE."
-            )
+            told = f"No GPU offers available under ${max_price:.2f}/h for {what}"
+            if hidden := self._hidden_offers(max_price, disk_gb):
+                raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
+            raise Weather(f"{told}. Wait some minutes or raise MAX_PRICE.")
         return _Wish(
             what, label, None, max_price, disk_gb, _minutes(label), gpu_name="", race=_race(offers, max_price, disk_gb)
         )
@@ -445,6 +456,7 @@ class Renter:
 
         Raises:
             Weather: there is none.
+            Mismatch: the product shows none, but the market has some.
         """
         wish = {"max_price": max_price, "min_disk": disk_gb, "gpu_name": gpu_name, "region": region, "limit": 100}
         offers = self._dumont.offers(**{name: value for name, value in wish.items() if value is not None})
@@ -461,11 +473,37 @@ class Renter:
                 if affordable
                 else ""
             )
-            raise Weather(
-                f"No GPU offers available under ${max_price:.2f}/h {wanted} {disk_gb:g} GB of disk{passed}. Wait some "
-                "minutes or raise MAX_PRICE."
-            )
+            told = f"No GPU offers available under ${max_price:.2f}/h {wanted} {disk_gb:g} GB of disk{passed}"
+            # Where a region is, is for the product to say.
+            if not affordable and not region and (hidden := self._hidden_offers(max_price, disk_gb, gpu_name)):
+                raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
+            raise Weather(f"{told}. Wait some minutes or raise MAX_PRICE.")
         return sorted(reliable, key=lambda offer: (offer.dph_total, -offer.reliability, offer.id))
+
+    def _hidden_offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None) -> str | None:
+        """Names what the market offers although the product shows nothing that fits, now as before.
+
+        Few offers prove nothing, as they come and go, and the product may pass some over.
+        """
+        if not self._market:
+            return None
+
+        def offered() -> set[int]:
+            assert self._market  # noqa: S101 - it was looked at
+            return set(self._market.offers(WELL_UNDER * max_price, disk_gb, gpu_name))
+
+        try:
+            offers = offered()
+            if len(offers) < HIDDEN_OFFERS:
+                return None
+            wish = {"max_price": max_price, "min_disk": disk_gb, "gpu_name": gpu_name, "limit": 100}
+            shown = self._dumont.offers(**{name: value for name, value in wish.items() if value is not None})
+            offers &= offered()
+        except RekindleError:  # what cannot be asked is not held against the product
+            return None
+        if len(offers) < HIDDEN_OFFERS or any(0 < offer.dph_total <= max_price for offer in shown):
+            return None
+        return f"asked twice, but the market has offers that fit: {named([str(id_) for id_ in sorted(offers)])}."
 
     def _obtain(self, wish: _Wish, make: Callable[[], int], *, keep_lost: bool) -> RentedMachine:
         """Reserves, writes the intent down, has the machine made, writes its id down.
@@ -494,12 +532,12 @@ class Renter:
             raise self._named_another(expected, instance_id)
         return self._noted(expected, instance_id)
 
-    def _named_another(self, expected: Expected, named: int) -> Mismatch:
+    def _named_another(self, expected: Expected, other: int) -> Mismatch:
         """The answer names a machine that was there before: nothing is done to that one. What was really rented is
         looked for by its label, and destroyed. Returns the error that tells everything.
         """
         told = (
-            f"Dumont Cloud answered that machine {named} is the one that was rented ({expected.wish.what}), but that "
+            f"Dumont Cloud answered that machine {other} is the one that was rented ({expected.wish.what}), but that "
             "machine was there before we asked, so it was not touched."
         )
         lost = AmbiguousCreate(told)

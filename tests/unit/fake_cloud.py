@@ -167,6 +167,13 @@ class FakeMarket:
             for contract in self.cloud.living()
         ]
 
+    def offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None) -> list[int]:
+        return [
+            each.id
+            for each in self.cloud.offers
+            if each.dph_total <= max_price and each.disk_space >= disk_gb and gpu_name in {None, each.gpu_name}
+        ]
+
     def charges(self, instance_id: int, since: float | None = None) -> list[Charge]:
         contract = self.cloud.contracts[instance_id]
         seconds = (self.cloud.now if contract.ended is None else contract.ended) - contract.begun

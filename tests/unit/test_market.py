@@ -306,3 +306,19 @@ def test_balance_is_what_can_be_spent() -> None:
 
 def test_the_name_of_a_client_shows_no_key() -> None:
     assert repr(answering({})) == f"MarketClient('{URL}')"
+
+
+def test_what_is_offered() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        asked.append(json.loads(request.url.params["q"]))
+        return httpx2.Response(200, json={"offers": [{"id": 7}, {"id": 8}, {}]})
+
+    client = market(handle)
+    assert client.offers(0.5, 20) == [7, 8]
+    assert client.offers(0.5, 20, "RTX 3060") == [7, 8]
+    assert (asked[0]["dph_total"], asked[0]["disk_space"]) == ({"lte": 0.5}, {"gte": 20})
+    assert asked[1]["gpu_name"] == {"eq": "RTX 3060"}
+    with pytest.raises(Unknown, match="what the market offers: its answer to GET /api/v0/bundles/ has no list `offe"):
+        answering({"/api/v0/bundles/": {}}).offers(0.5, 20)

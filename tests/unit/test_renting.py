@@ -13,7 +13,7 @@ import pytest
 from rekindle.budget import Budget
 from rekindle.destruction import Destroyer
 from rekindle.dumont import AmbiguousCreate
-from rekindle.dumont_views import InstanceView
+from rekindle.dumont_views import InstanceView, Offer
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown, Weather
 from rekindle.http import RateLimited, Refused
 from rekindle.ledger import Ledger, LedgerUnusable, State
@@ -184,6 +184,46 @@ def test_no_offers_is_weather(house: House) -> None:
         "raise MAX_PRICE."
     )
     house.nothing_is_left()
+
+
+def test_offers_that_the_product_hides_are_a_defect(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.cloud.offers = [offer(1), offer(2), offer(3), offer(4, 0.48), offer(5, gpu_name="A100")]
+    monkeypatch.setattr(house.cloud.dumont, "offers", lambda **_: [])
+    fits = "asked twice, but the market has offers that fit"
+    assert house.failure(Mismatch) == (
+        f"No GPU offers available under $0.50/h with 50 GB of disk in Dumont Cloud, {fits}: 1, 2, 3, 5."
+    )
+    assert house.failure(Mismatch, gpu_name="RTX A4000").endswith(
+        f"for RTX A4000 with 50 GB of disk in Dumont Cloud, {fits}: 1, 2, 3."
+    )
+    with pytest.raises(Mismatch, match=f"for a machine to wake 7 on in Dumont Cloud, {fits}: 1, 2, 3, 5"):
+        adopt(house, lambda: house.cloud.rent(None))
+    house.failure(Weather, region="EU")
+    house.cloud.offers = house.cloud.offers[:2]
+    house.failure(Weather)
+    house.nothing_is_left()
+
+
+def test_offers_that_only_just_came_are_no_defect(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    come: list[Offer] = []
+    house.cloud.offers = [offer(1), offer(2), offer(3)]
+
+    def offers(**_: object) -> list[Offer]:
+        shown = list(come)
+        come[:] = house.cloud.offers
+        return shown
+
+    monkeypatch.setattr(house.cloud.dumont, "offers", offers)
+    house.failure(Weather)
+
+
+def test_a_market_that_cannot_be_searched_leaves_it_weather(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> list[int]:
+        raise Unknown("no answer.")
+
+    monkeypatch.setattr(house.cloud.dumont, "offers", lambda **_: [])
+    monkeypatch.setattr(house.cloud.market, "offers", fail)
+    house.failure(Weather)
 
 
 def test_unreliable_offers_are_named(house: House) -> None:
