@@ -15,7 +15,9 @@ from typing import Protocol
 
 from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, Life, by_kind, of_time, too_dear
 from rekindle.errors import Mismatch
+from rekindle.ledger import Rent
 from rekindle.rented import RentedMachine
+from rekindle.renting import RACE_MINUTES
 from rekindle.report import Json, write_document
 from rekindle.tables import table
 from rekindle.wording import counted
@@ -64,6 +66,7 @@ class Item:
 
     `bill` is None where nobody could be asked for it. `traffic_prices` were agreed, USD a GB; `moved` is what we know
     of its traffic, bytes; both under the kinds of rows. `tree_bytes` is the largest workspace of the run.
+    `ordered` is False for what nothing explains that was ordered.
     """
 
     what: str
@@ -72,6 +75,7 @@ class Item:
     traffic_prices: Mapping[str, float] = field(default_factory=dict)
     moved: Mapping[str, int] = field(default_factory=dict)
     tree_bytes: int = 0
+    ordered: bool = True
 
     @property
     def billed_usd(self) -> float:
@@ -94,6 +98,10 @@ class Item:
         growing = math.fsum(row.rate for row in self.bill if row.end is None and row.kind not in TRAFFIC)
         if any(row.end is None for row in self.bill):
             return f"{self.what}: its bill still grows, by ${growing:.4f}/h"
+        if not self.ordered:
+            return (
+                f"{self.what}: billed ${self.billed_usd:.6f}, but nothing was ordered under its label that explains it"
+            )
         if dearer := too_dear(self.what, self.cost.hourly_usd, self.bill):
             return dearer
         if self.cost.agrees_with(self.time_usd):
@@ -259,7 +267,8 @@ class Books:
         self._tree_bytes = max(self._tree_bytes, machine.ssh.tree_bytes if machine.ssh else 0)
 
     def race_lost(self, losers: Iterable[int], at_most: Cost) -> None:
-        """Notes machines that lost a race, and what each of them can have cost."""
+        """Notes machines that lost a race, and what each of them can have cost: a race is over before long."""
+        at_most = replace(at_most, life=Life(0.0, min(at_most.life.at_most, RACE_MINUTES * 60 + CLOCKS)))
         for loser in losers:
             self._machines.setdefault(loser, Item(f"machine {loser} (lost a race)", at_most, None))
 
@@ -273,6 +282,7 @@ class Books:
         market_bill: Sequence[Charge] | None,
         cpu_bill: Sequence[Charge] | None,
         not_witnessed: Sequence[str] = (),
+        rents: Sequence[Rent] = (),
     ) -> RunBill:
         """Puts the bills beside what was measured.
 
@@ -281,23 +291,24 @@ class Books:
             market_bill: of the whole account, since the run began; None where the market is no witness.
             cpu_bill: of the whole project at the CPU cloud; likewise.
             not_witnessed: what nobody could tell.
+            rents: of this run, by the ledger.
         """
         market = by_source(market_bill or ())
         items = [
             replace(item, bill=None if market_bill is None else tuple(market.pop(f"instance-{id_}", ())))
             for id_, item in self._machines.items()
         ]
-        items += self._others(market, label_prefix)
+        items += self._others(market, label_prefix, rents)
         at_cpu_cloud = by_source(cpu_bill or ())
         for name, cost in self._standbys.items():
             sources = [source for source, rows in at_cpu_cloud.items() if _name(rows[0]) == name]
             rows = tuple(row for source in sources for row in at_cpu_cloud.pop(source))
             items.append(Item(f"standby {name}", cost, None if cpu_bill is None else rows))
-        items += self._others(at_cpu_cloud, label_prefix)
+        items += self._others(at_cpu_cloud, label_prefix, rents)
         items = [replace(item, tree_bytes=self._tree_bytes) for item in items]
         return RunBill(self.run_id, self.budget_usd, tuple(items), tuple(not_witnessed))
 
-    def _others(self, bill: Mapping[str, Sequence[Charge]], label_prefix: str) -> Iterator[Item]:
+    def _others(self, bill: Mapping[str, Sequence[Charge]], label_prefix: str, rents: Sequence[Rent]) -> Iterator[Item]:
         """What came under our labels without our seeing it: it can have cost no more than since the run began."""
         for source, rows in bill.items():
             if label_prefix not in rows[0].description:
@@ -307,7 +318,24 @@ class Books:
                 rates[row.kind] = 0.0 if row.kind in TRAFFIC else max(row.rate, rates.get(row.kind, 0.0))
             window = time.time() - self.begun_epoch + CLOCKS
             what = f"{source.replace('instance-', 'machine ').replace('-', ' ')} (came beside: {rows[0].description})"
-            yield Item(what, Cost(math.fsum(rates.values()), Life(0.0, window)), tuple(rows))
+            cost = Cost(math.fsum(rates.values()), Life(0.0, window))
+            yield Item(what, cost, tuple(rows), ordered=_is_explained(source, rows[0], rents))
+
+
+def _is_explained(source: str, row: Charge, rents: Iterable[Rent]) -> bool:
+    """Whether something that was ordered under the label of a row can be what is paid for.
+
+    A rent of ours stands for one machine, with its volume. Where the product chooses the offer, it may rent several
+    (a race, a warm machine, a standby, another try); and where no machine came of a rent, nobody saw which one failed.
+    """
+    return any(
+        rent.offer_id is None
+        or rent.instance_id is None
+        or source == f"instance-{rent.instance_id}"
+        or source.startswith("volume-")
+        for rent in rents
+        if rent.label and rent.label in row.description
+    )
 
 
 def by_source(bill: Iterable[Charge]) -> dict[str, list[Charge]]:

@@ -193,7 +193,7 @@ class Target:
         not_witnessed = [] if self.market else ["market: the bill, because VAST_API_KEY is not given"]
         if cpu is None and self.made_standbys:
             not_witnessed.append("CPU cloud: the bill, because it shows none")
-        return self.books.settle(self.label_prefix, market, cpu, not_witnessed)
+        return self.books.settle(self.label_prefix, market, cpu, not_witnessed, self.ledger.rents(self.run_id))
 
     @property
     def declined(self) -> frozenset[Witness]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rekindle.books import Books, Item, RunBill
 from rekindle.budget import Reservation
 from rekindle.cost import TRAFFIC, Cost, Life
 from rekindle.errors import Mismatch
+from rekindle.ledger import Rent, State
 from rekindle.market import Charge
 from rekindle.rented import RentedMachine
 from rekindle.ssh import Machine
@@ -37,8 +39,19 @@ def books() -> Books:
     return opened
 
 
-def settled(*market: Charge, cpu: list[Charge] | None = None, of: Books | None = None) -> RunBill:
-    return (of or books()).settle(PREFIX, market, [] if cpu is None else cpu)
+def rent(offer_id: int | None = 1, instance_id: int | None = 7, label: str = LABEL) -> Rent:
+    state = State.NEVER_CREATED if instance_id is None else State.DESTROYED
+    return Rent(1, "run", "me", "here", label, offer_id, 0.36, 30, state, instance_id, 0.0, None, None, None)
+
+
+# The machine is ours, and the product may rent beside it.
+ORDERED = (rent(), rent(None, None))
+
+
+def settled(
+    *market: Charge, cpu: list[Charge] | None = None, of: Books | None = None, rents: Sequence[Rent] = ORDERED
+) -> RunBill:
+    return (of or books()).settle(PREFIX, market, [] if cpu is None else cpu, rents=rents)
 
 
 def told(bill: RunBill) -> str:
@@ -181,6 +194,45 @@ def test_what_came_under_our_label_is_ours_and_what_did_not_is_not() -> None:
     assert f"machine 8 (came beside: {LABEL}): its bill still grows, by $0.3600/h" in told(forgotten)
     older = settled(row(0.0101), row(1000 * SECOND, source="instance-8"), of=opened)
     assert f"machine 8 (came beside: {LABEL}): measured $0.000000 to $0.016000, billed $0.100000" in told(older)
+
+
+@pytest.mark.parametrize(
+    ("rents", "explained"),
+    [
+        ([rent()], False),
+        ([], False),
+        ([rent(), rent(None, 9, LABEL.replace("-1-30m", "-11-30m"))], False),
+        ([rent(), rent(None, 9)], True),
+        ([rent(), rent(None, None)], True),
+        ([rent(1, None)], True),
+        ([rent(1, 8)], True),
+    ],
+    ids=["one machine", "nothing", "another label", "a race", "awaited", "never came", "not yet proven gone"],
+)
+def test_what_nobody_ordered_is_red_however_little_it_cost(rents: list[Rent], explained: bool) -> None:
+    bill = settled(row(0.0101), row(50 * SECOND, source="instance-8", description=f"1x H100, {LABEL}"), rents=rents)
+    if explained:
+        bill.raise_unless_agreed()
+    else:
+        assert (
+            f"machine 8 (came beside: 1x H100, {LABEL}): billed $0.005000, but nothing was ordered under its label "
+            "that explains it. All in all"
+        ) in told(bill)
+
+
+def test_a_volume_comes_with_its_machine() -> None:
+    volume = row(50 * SECOND, "volume", "volume-5", f"20 GB in SE, dumont-{LABEL}-a1")
+    settled(row(0.0101), volume, rents=[rent()]).raise_unless_agreed()
+    assert "volume 5 (came beside: " in told(settled(row(0.0101), volume, rents=[]))
+
+
+def test_a_race_is_over_before_long() -> None:
+    opened = books()
+    opened.race_lost([8], Cost(0.36, Life(0.0, 900.0)))
+    settled(row(0.0101), row(240 * SECOND, source="instance-8"), of=opened).raise_unless_agreed()
+    assert "machine 8 (lost a race): measured $0.000000 to $0.024000, billed $0.050000" in told(
+        settled(row(0.0101), row(500 * SECOND, source="instance-8"), of=opened)
+    )
 
 
 def test_standbys_are_found_by_their_name() -> None:
