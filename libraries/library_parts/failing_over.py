@@ -19,7 +19,7 @@ from library_parts.standing_by import OWN_EYES, should_follow, standby_of
 from library_parts.telling import tell_proof
 from rekindle import report, target
 from rekindle.cost import Cost, Life
-from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
+from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown, Weather
 from rekindle.failover import (
     Failover,
     Identity,
@@ -202,9 +202,12 @@ def _follow_phases(
 def _or_weather(failover: Failover, error: RekindleError) -> RekindleError:
     """That nothing is offered is not the product's fault, when we see it too."""
     searched = failover.claim is not None and failover.claim.failed_phase == "searching_gpu"
-    if searched and not target.current().dumont.offers(max_price=failover.expected.wish.price):
-        return Weather(str(error))
-    return error
+    wish = failover.expected.wish
+    if not searched or target.current().dumont.offers(max_price=wish.price):
+        return error
+    if hidden := target.current().renter.hidden_offers(wish.price, wish.disk_gb):
+        return Mismatch(f"{error} No offer is shown in Dumont Cloud, {hidden}")
+    return Weather(str(error))
 
 
 def prove(failover: Failover, manifest: Manifest, timeout: float) -> None:

@@ -439,7 +439,7 @@ class Renter:
         offers = sum(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price))
         if not offers:
             told = f"No GPU offers available under ${max_price:.2f}/h for {what}"
-            if hidden := self._hidden_offers(max_price, disk_gb):
+            if hidden := self.hidden_offers(max_price, disk_gb):
                 raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
             raise Weather(f"{told}. Wait some minutes or raise MAX_PRICE.")
         return _Wish(
@@ -475,15 +475,23 @@ class Renter:
             )
             told = f"No GPU offers available under ${max_price:.2f}/h {wanted} {disk_gb:g} GB of disk{passed}"
             # Where a region is, is for the product to say.
-            if not affordable and not region and (hidden := self._hidden_offers(max_price, disk_gb, gpu_name)):
+            if not affordable and not region and (hidden := self.hidden_offers(max_price, disk_gb, gpu_name)):
                 raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
             raise Weather(f"{told}. Wait some minutes or raise MAX_PRICE.")
         return sorted(reliable, key=lambda offer: (offer.dph_total, -offer.reliability, offer.id))
 
-    def _hidden_offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None) -> str | None:
+    def hidden_offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None) -> str | None:
         """Names what the market offers although the product shows nothing that fits, now as before.
 
         Few offers prove nothing, as they come and go, and the product may pass some over.
+
+        Args:
+            max_price: USD an hour.
+            disk_gb: the least disk.
+            gpu_name: the GPU model; any when None.
+
+        Returns:
+            The end of a sentence, which begins with that the product shows none; None when the market has none either.
         """
         if not self._market:
             return None
