@@ -626,14 +626,15 @@ def check_work_went_on(failover: Failover) -> float:
         raise Unknown(f"Nothing was written while {failover.old} was migrated: whether it worked cannot be told.")
     last = ticks.last_heard - failover.begun_at
     halted = next((one for one in failover.seen if one.phase == HALTED_IN), None)
-    if halted and last < halted.after - ticks.patience:
+    patience = ticks.patience(TOLERANCE)
+    if halted and last < halted.after - patience:
         raise Mismatch(
             f"{failover.old} should work until {HALTED_IN} of {failover.kind} {failover.number}, which came "
             f"{halted.after:.2f} s after the beginning or later, but the last file on it was written after {last:.2f} "
             "s. Was it halted while it was copied?"
         )
     told = claim.quiet_seconds if claim else None
-    tolerance = max(ticks.patience, TOLERANCE_SHARE * failover.wall_seconds)
+    tolerance = max(patience, TOLERANCE_SHARE * failover.wall_seconds)
     if told is not None and told < failover.not_later - last - tolerance:
         raise Mismatch(
             f"Dumont Cloud says that {failover.old} was halted for {told:.2f} s while it was migrated, but by our "

@@ -20,9 +20,10 @@ from rekindle.wording import counted, named
 EVERY = 0.1  # seconds between two files
 LONGEST = 3600.0
 FIRST = 5  # so many are written before anything else happens
-# A writer that was not heard for so long before its machine was lost had ended by itself; or for so many times as long
-# as it had ever been silent, on a machine that is busy.
-SILENT, SILENT_TIMES = 2.0, 3
+# A writer that was not heard for so many times as long as it had ever been silent does not write any more.
+SILENT_TIMES = 3
+# So many seconds are no silence, before its machine is lost.
+SILENT = 2.0
 
 # One that was cut off in the middle of its only write counts as lost. It ends when nobody listens any more.
 _WRITE = r"""
@@ -142,12 +143,11 @@ class Ticks:
         """When the last one was heard of (monotonic)."""
         return max(at for _, at in self.heard)
 
-    @property
-    def patience(self) -> float:
+    def patience(self, least: float) -> float:
         """So many seconds may pass without one while the machine works: more when it was as busy before."""
         moments = [at for _, at in self.heard]
         longest = max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
-        return max(SILENT, SILENT_TIMES * longest)
+        return max(least, SILENT_TIMES * longest)
 
     def check_written_until(self, lost_at: float) -> None:
         """They were written until a machine was lost: else what was lost at its end cannot be told.
@@ -156,7 +156,7 @@ class Ticks:
             Unknown: the writing had ended before.
         """
         silent = lost_at - self.last_heard if self.heard else 0.0
-        if silent > self.patience:
+        if silent > self.patience(SILENT):
             raise Unknown(
                 f"The writing into {self.folder} ended {silent:.1f} s before the machine was lost, so that what was "
                 f"lost at its end cannot be told.{f' {self.ended}' if self.ended else ''}"
