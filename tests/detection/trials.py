@@ -201,14 +201,17 @@ def first_failure(output: Path) -> str | None:
     Raises:
         DataError, ValueError: there is no result, or no test was run.
     """
-    tests = list(ExecutionResult(str(output), include_keywords=False).suite.all_tests)
+    tests = list(ExecutionResult(str(output)).suite.all_tests)
     if not tests:
         raise ValueError("no test was run")
     failed = next((test for test in tests if test.failed), None)
     if failed is None:
         return None
-    # Robot appends what failed later, such as a teardown, and numbers several failures of one test.
-    message = re.split(r"\n\nAlso (?:parent suite )?(?:setup|teardown) failed:\n", failed.message)[0]
+    # Robot appends what failed later, such as a teardown, and numbers several failures of one test. What a test has
+    # said that passed by itself is no failure: then it is the suite's teardown that failed first.
+    own, *later = re.split(r"\n\nAlso (?:parent suite )?(?:setup|teardown) failed:\n", failed.message)
+    passed = failed.body and not any(one.failed for one in (failed.setup, *failed.body, failed.teardown) if one)
+    message = later[0] if later and passed else own
     message = re.sub(r"\A(?:Parent suite )?(?:Setup|Teardown|setup|teardown) failed:\n", "", message)
     several = re.match(r"Several failures occurred:\n\n1\) (.*?)(?:\n\n2\) |\Z)", message, re.DOTALL)
     return several[1] if several else message

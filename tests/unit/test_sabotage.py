@@ -134,6 +134,9 @@ def test_an_honest_run_must_pass() -> None:
     assert judge(None, "differs", []) == "false alarm"
 
 
+LATE = "*** Settings ***\nSuite Teardown    Fail    late\n*** Test Cases ***\nA\n    {}\n"
+
+
 def robot(tmp_path: Path, suite: str) -> Path:
     (tmp_path / "a.robot").write_text(suite)
     command = [sys.executable, "-m", "robot", "--log", "NONE", "--report", "NONE", "--outputdir", str(tmp_path)]
@@ -148,7 +151,9 @@ def robot(tmp_path: Path, suite: str) -> Path:
         ("*** Test Cases ***\nA\n    No Operation\nB\n    Fail    b\nC\n    Fail    c\n", "b"),
         ("*** Test Cases ***\nA\n    Fail    first\n    [Teardown]    Fail    second\n", "first"),
         ("*** Settings ***\nSuite Setup    Fail    setup\n*** Test Cases ***\nA\n    No Operation\n", "setup"),
-        ("*** Settings ***\nSuite Teardown    Fail    late\n*** Test Cases ***\nA\n    No Operation\n", "late"),
+        (LATE.format("No Operation"), "late"),
+        (LATE.format("Set Test Message    all well"), "late"),
+        (LATE.format("Fail    first"), "first"),
         (
             "*** Test Cases ***\nA\n    Run Keyword And Continue On Failure    Fail    one\n    Fail    two\n",
             "one",

@@ -8,7 +8,7 @@ SEEN = (
 )
 RULE = "Traffic on the bill is no more than all that was on the machine, ten times over, and an image."
 NOTICED = r"GB of upload are billed, but with all that was on it"
-SUITES = ("target_is_fit",)
+SUITES = ("target_is_fit", "auto_hibernation")
 INVENTED_GB = 500.0
 
 
