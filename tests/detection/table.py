@@ -16,9 +16,11 @@ from tests.detection.trials import WANTED, Outcome
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .3em .8em; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; } th:nth-child(3) { width: 48%; }
+ul { margin: 0; padding-left: 1.2em; } td { overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .3em .8em; }
 tr { border-top: 1px solid #ccc; } .good { color: #06662e; } .bad { color: #a80000; font-weight: bold; }
-small { color: #555; display: block; } code { overflow-wrap: anywhere; }
+small { color: #555; display: block; }
 """
 
 
@@ -69,31 +71,45 @@ def page(finding: dict[str, Any]) -> str:
         f"{finding['false_alarms']} false alarms in {finding['honest_runs']} honest runs, {finding['seconds']} s"
     )
     rows = "".join(_row(row) for row in finding["table"])
-    alarms = "".join(f"<li>{_told(run)}</li>" for run in finding["honest"] if run["verdict"] != "passed")
     return (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Detection</title><style>{_STYLE}</style>'
-        f"<h1>Detection</h1><p>{escape(head)}</p>"
-        f"<table><tr><th>Saboteur<th>Rule that must notice<th>Runs</tr>{rows}</table>"
-        f"<h2>False alarms</h2><ul>{alarms or '<li>none</li>'}</ul></html>"
+        f"<h1>Detection</h1><p>{escape(head)}</p><h2>Honest runs</h2>{_by_suite(finding['honest'])}"
+        "<h2>Saboteurs</h2><table><tr><th>What it breaks<th>Rule that must notice<th>On which suites, in which words</tr>"
+        f"{rows}</table></html>"
     )
 
 
 def _row(row: dict[str, Any]) -> str:
-    runs = "".join(f"<li>{_told(run)}</li>" for run in row["runs"])
     color = "good" if row["detected"] else "bad"
     return (
-        f'<tr><td><b class="{color}">{escape(row["name"])}</b><br>{escape(row["breaks"])}'
+        f'<tr id="{escape(row["name"])}"><td><b class="{color}">{escape(row["name"])}</b><br>{escape(row["breaks"])}'
         f"<small>Seen: {escape(row['seen'])}</small><td>{escape(row['rule'])}"
-        f"<small><code>{escape(row['noticed'])}</code></small><td><ul>{runs}</ul></tr>"
+        f"<small><code>{escape(row['noticed'])}</code></small><td>{_by_suite(row['runs'])}</tr>"
     )
 
 
-def _told(run: dict[str, Any]) -> str:
-    color = "good" if run["verdict"] in WANTED else "bad"
-    return (
-        f'{escape(run["suite"])} #{run["number"]}: <span class="{color}">{escape(run["verdict"])}</span>'
-        f" ({run['seconds']} s)<small>{escape(run['message'] or '')}</small>"
-    )
+def _by_suite(runs: Sequence[dict[str, Any]]) -> str:
+    """A line a suite, with the words of its first run; what did not go as wanted is told run by run."""
+    lines = []
+    for suite in sorted({run["suite"] for run in runs}):
+        of_suite = [run for run in runs if run["suite"] == suite]
+        wanted = [run for run in of_suite if run["verdict"] in WANTED]
+        if wanted:
+            seconds = [run["seconds"] for run in wanted]
+            told = f"{wanted[0]['verdict']} {len(wanted)} of {len(of_suite)}"
+            lines.append(
+                _line(suite, told, f"{min(seconds):.0f} to {max(seconds):.0f} s", wanted[0]["message"], "good")
+            )
+        for run in of_suite:
+            if run["verdict"] not in WANTED:
+                told = f"{run['verdict']} in run {run['number']}"
+                lines.append(_line(suite, told, f"{run['seconds']:.0f} s", run["message"], "bad"))
+    return f"<ul>{''.join(lines) or '<li>none</li>'}</ul>"
+
+
+def _line(suite: str, told: str, seconds: str, message: str | None, color: str) -> str:
+    words = f"<small>{escape(message)}</small>" if message else ""
+    return f'<li>{escape(suite)}: <span class="{color}">{escape(told)}</span> ({seconds}){words}'
 
 
 def _run(outcome: Outcome) -> dict[str, Any]:

@@ -190,5 +190,9 @@ def test_three_of_three_or_it_was_not_detected(flat: Path, tmp_path: Path) -> No
     table.write(tmp_path, finding)
     page = (tmp_path / "detection.html").read_text()
     assert "1 of 2 saboteurs detected, 1 false alarms in 2 honest runs" in page
+    assert 'wake_hibernation: <span class="good">detected 3 of 3</span> (1 to 1 s)' in page
+    assert 'wake_hibernation: <span class="good">detected 2 of 3</span> (1 to 1 s)' in page
+    assert 'wake_hibernation: <span class="bad">missed in run 1</span> (1 s)' in page
+    assert 'many_files: <span class="bad">false alarm in run 1</span> (1 s)<small>x</small>' in page
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
