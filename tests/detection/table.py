@@ -74,7 +74,7 @@ def page(finding: dict[str, Any]) -> str:
     return (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Detection</title><style>{_STYLE}</style>'
         f"<h1>Detection</h1><p>{escape(head)}</p><h2>Honest runs</h2>{_by_suite(finding['honest'])}"
-        "<h2>Saboteurs</h2><table><tr><th>What it breaks<th>Rule that must notice<th>On which suites, in which words</tr>"
+        "<h2>Saboteurs</h2><table><tr><th>What it breaks<th>Rule that must notice<th>Where, and in which words</tr>"
         f"{rows}</table></html>"
     )
 
