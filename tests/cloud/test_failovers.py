@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rekindle.embedded import EmbeddedCloud
 from rekindle.waiting import wait_until
 from tests.nightly import nightly_but
 from tests.suites_under_test import WITHIN, Ended, Run, Stage
@@ -130,17 +131,15 @@ def test_an_older_snapshot_cannot_pass(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_a_market_without_offers_is_weather(stage: Stage, tmp_path: Path) -> None:
-    fault = {"name": "sold-out", "kind": "answer", "match": "GET .*/offers", "status": 200}
-    sold_out = fault | {"body": {"offers": [], "count": 0}}
-
-    def sell(_: Mapping[str, int]) -> None:
-        stage.control.post("/faults", json=sold_out).raise_for_status()
-
+    """The market itself must have none: a product that only shows none would be at fault."""
+    cloud = EmbeddedCloud(stage.cloud.state_dir)
+    cloud.up(lease=os.getpid())
+    search = {"name": "sold-out", "kind": "answer", "match": "/api/v0/(bundles|search)", "status": 200}
     try:
-        with stage.at("snapshot.finished", sell):
+        with stage.at("snapshot.finished", lambda _: cloud.add_fault("market", search | {"body": {"offers": []}})):
             ended = stage.sandbox(tmp_path, *cycles(1)).to_its_end()
     finally:
-        stage.control.delete("/faults").raise_for_status()
+        cloud.mend()
     message = ended.failures[TEST]
     assert message.startswith("WEATHER: Cycle 1 of 1 failed in provision: No GPU offers available under "), message
     assert stage.rented() == {}

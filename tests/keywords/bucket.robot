@@ -30,7 +30,7 @@ The Workspace Was Another One
     Run On Machine    ${MACHINE}    echo later >"$1"    ${WORKSPACE}/later
     ${manifest} =    Take Manifest    ${MACHINE}    ${WORKSPACE}
     Run Keyword And Expect Error
-    ...    Snapshot ${HIBERNATION.snapshot_id} differs from the manifest: 1 missing of 31 files *: missing later.
+    ...    Snapshot ${HIBERNATION.snapshot_id} differs from the manifest: 1 missing of 33 files *: missing later.
     ...    Snapshot Should Be Whole In Bucket    ${HIBERNATION.snapshot_id}    ${manifest}
 
 The Snapshot Is Unknown
