@@ -1,5 +1,7 @@
 """A failover claims to have been much faster than it was."""
 
+import time
+
 from sandbox.sabotage.scene import Answer, Request, Scene
 
 SEEN = "durations from a clock that had been put back were too short, or negative: https://github.com/mixpanel/mixpanel-android/issues/605"
@@ -7,9 +9,15 @@ RULE = "Time is ours: durations are measured by our own clock, and what the prod
 NOTICED = r"The phases of failover \w+ take [\d.]+ s together, but by our clock it took [\d.]+ s"
 SUITES = ("automatic_failover",)
 SHARE = 0.01
+# A failover may take less than a second here, which is as much as asking and looking may hide: so renting takes longer.
+SLOWER = 2.0
 
 
 def sabotage(scene: Scene) -> None:
+    @scene.rewrite("market", r"^PUT /api/v0/asks/")
+    def rent_slowly(_: Request, __: Answer) -> None:
+        time.sleep(SLOWER)
+
     @scene.rewrite("control", r"^GET /api/v1/standby/failover/status/")
     def shorten(_: Request, answer: Answer) -> None:
         event = answer.body
