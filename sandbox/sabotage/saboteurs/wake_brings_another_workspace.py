@@ -1,6 +1,7 @@
 """A machine wakes with the workspace of another machine."""
 
 import shutil
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -22,7 +23,7 @@ def sabotage(scene: Scene) -> None:
     def keep(data: dict[str, Any]) -> None:
         copy = Path(kept.name, str(data["instance_id"]))
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(scene.machine_dir(data["instance_id"]) / "workspace", copy, symlinks=True)
+        _copy(scene.machine_dir(data["instance_id"]) / "workspace", copy)
 
     @scene.instead("control", r"^POST /api(/v1)?/instances/\d+/wake$")
     def notice(_: Request) -> None:
@@ -35,5 +36,11 @@ def sabotage(scene: Scene) -> None:
             other = min(Path(kept.name).iterdir())  # the first machine that was saved: another one sleeps
             for entry in workspace.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            shutil.copytree(other, workspace, symlinks=True, dirs_exist_ok=True)
+            _copy(other, workspace)
             scene.acted(f"put the workspace of machine {other.name} onto machine {data['instance_id']}")
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """With all that a file has besides its bytes: they are another workspace's files, but whole ones."""
+    to.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "--archive", f"{folder}/.", to], check=True)
