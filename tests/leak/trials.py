@@ -19,9 +19,10 @@ from typing import Literal, get_args
 
 import psutil
 from robot.api import TestSuite
+from robot.errors import DataError
 
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
-from tests.detection.trials import SMALL
+from tests.detection.trials import SMALL, first_failure
 from tests.leak.witness import NOT_OURS, Witness
 
 Killed = Literal["robot", "robot and guard", "everything"]
@@ -133,7 +134,13 @@ class Ground:
         finally:
             _kill_all(process)
         self._durations[suite] = time.monotonic() - begun
-        return f"{suite} ended with {process.returncode} although nobody killed it" if process.returncode else None
+        if not process.returncode:
+            return None
+        try:
+            why = first_failure(self._root / "results" / "output.xml")
+        except (DataError, ValueError) as error:
+            why = f"there is no result: {error}"
+        return f"{suite} ended with {process.returncode} although nobody killed it: {why}"
 
     def hold(self, plan: Plan) -> Outcome:
         """One trial.
