@@ -8,7 +8,6 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
-from library_parts.deleting import tell_not_witnessed
 from rekindle import report, target
 from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Mismatch
@@ -198,7 +197,7 @@ class ObjectStoreLibrary:
         space = freed(opened.store, opened.repository_prefix, opened.repository_password, snapshot_id, stored)
         kept = f", {counted(space.kept, 'pack')} kept for other snapshots" if space.kept else ""
         tell(f"Freed: {counted(space.packs, 'pack')} with {number(space.bytes)} bytes{kept}")
-        tell_not_witnessed(space)
+        report.current().not_witnessed += space.not_witnessed
         current = report.current()
         current.metrics["space_freed_bytes"] = space.bytes
         current.add_check("space of the snapshot is freed", OWN_CLIENT, packs=len(stored.packs))

@@ -7,7 +7,7 @@ from typing import Any
 from library_parts.console import tell
 from rekindle import report, target
 from rekindle.errors import Mismatch
-from rekindle.space import Freed, freed, others_have_all
+from rekindle.space import freed, others_have_all
 from rekindle.wording import counted, number
 
 
@@ -33,15 +33,8 @@ def delete_snapshot(snapshot_id: str) -> None:
     if needed := opened.audited.get(snapshot_id):
         space = freed(*where, snapshot_id, needed)
         kept = f", {counted(space.kept, 'pack')} kept for other snapshots" if space.kept else ""
-        tell_not_witnessed(space)
+        report.current().not_witnessed += space.not_witnessed
         tell(f"Deleted: snapshot {snapshot_id}, {counted(space.packs, 'pack')} with {number(space.bytes)} bytes{kept}")
-
-
-def tell_not_witnessed(space: Freed) -> None:
-    """Reports, once each, of what it is not known whether it is still paid for."""
-    for words in space.not_witnessed:
-        if words not in report.current().not_witnessed:
-            report.current().not_witnessed.append(words)
 
 
 def _whole_besides(snapshot_id: str) -> list[str]:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -164,6 +164,11 @@ class Scene:
         """Keys and sizes of the objects in the bucket."""
         pages = self.store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return {one["Key"]: one["Size"] for page in pages for one in page.get("Contents", [])}
+
+    def largest_since(self, before: Container[str]) -> str | None:
+        """The key of the largest pack that has come since `before` was noted; None when none has."""
+        added = {key: size for key, size in self.objects().items() if key not in before}
+        return max(added, key=lambda key: added[key], default=None)
 
     def kill(self, part: Literal["control", "marketplace", "store"]) -> None:
         """Kills a part of the cloud with SIGKILL. The cloud stops then, as after a crash."""

@@ -13,8 +13,7 @@ def sabotage(scene: Scene) -> None:
 
     @scene.rewrite("control", r"^DELETE /api(/v1)?/snapshots/\w+$")
     def take_one_more(_: Request, answer: Answer) -> None:
-        added = {key: size for key, size in scene.objects().items() if key not in before}
-        if answer.status == 200 and added and scene.objects("restic/snapshots/"):
-            largest = max(added, key=lambda key: added[key])
+        largest = scene.largest_since(before)
+        if answer.status == 200 and largest and scene.objects("restic/snapshots/"):
             scene.store.delete_object(Bucket=scene.bucket, Key=largest)
             scene.acted(f"deleted {largest}")

@@ -22,8 +22,6 @@ def sabotage(scene: Scene) -> None:
 
     @scene.on("snapshot.finished")
     def lose_a_pack(_: dict[str, Any]) -> None:
-        added = {key: size for key, size in scene.objects().items() if key not in before}
-        if added:
-            largest = max(added, key=lambda key: added[key])
+        if largest := scene.largest_since(before):
             scene.store.delete_object(Bucket=scene.bucket, Key=largest)
             scene.acted(f"deleted {largest}")

@@ -25,9 +25,7 @@ def sabotage(scene: Scene) -> None:
 
     @scene.on("snapshot.finished")
     def cut_a_pack(_: dict[str, Any]) -> None:
-        added = {key: size for key, size in scene.objects().items() if key not in before}
-        if added:
-            largest = max(added, key=lambda key: added[key])
+        if largest := scene.largest_since(before):
             content = scene.store.get_object(Bucket=scene.bucket, Key=largest)["Body"].read()
             scene.store.put_object(Bucket=scene.bucket, Key=largest, Body=content[:-100])
             scene.acted(f"cut 100 bytes off {largest}")

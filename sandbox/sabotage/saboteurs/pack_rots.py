@@ -22,9 +22,7 @@ def sabotage(scene: Scene) -> None:
 
     @scene.on("snapshot.finished")
     def flip_a_byte(_: dict[str, Any]) -> None:
-        added = {key: size for key, size in scene.objects().items() if key not in before}
-        if added:
-            largest = max(added, key=lambda key: added[key])
+        if largest := scene.largest_since(before):
             content = bytearray(scene.store.get_object(Bucket=scene.bucket, Key=largest)["Body"].read())
             content[len(content) // 2] ^= 1
             scene.store.put_object(Bucket=scene.bucket, Key=largest, Body=bytes(content))

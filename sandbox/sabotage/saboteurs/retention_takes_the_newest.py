@@ -24,8 +24,7 @@ def sabotage(scene: Scene) -> None:
 
     @scene.on("machine.destroyed")
     def expire(_: dict[str, Any]) -> None:
-        added = {key: size for key, size in scene.objects().items() if key not in before}
-        if added and once.acquire(blocking=False):
-            largest = max(added, key=lambda key: added[key])
+        largest = scene.largest_since(before)
+        if largest and once.acquire(blocking=False):
             scene.store.delete_object(Bucket=scene.bucket, Key=largest)
             scene.acted(f"deleted {largest}")
