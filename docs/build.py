@@ -1,4 +1,4 @@
-"""Builds the keyword documentation in docs/keywords, and fails when something is undocumented.
+"""Build the keyword documentation in docs/keywords and the reference of variables; fail when something is undocumented.
 
 Run as `python docs/build.py`; `tox -e docs` does.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from robot.libdoc import libdoc
 from robot.libdocpkg import LibraryDocumentation
+
+from rekindle.variable_reference import reference
 
 DOCS = Path(__file__).resolve().parent
 LIBRARIES = DOCS.parent / "libraries"
@@ -38,6 +40,7 @@ def main() -> int:
     target.mkdir(exist_ok=True)
     for library in libraries:
         libdoc(str(library), str(target / f"{library.stem}.html"), quiet=True)
+    (DOCS / "variables.md").write_text(reference())
     print(f"{len(libraries)} libraries documented in {target.relative_to(DOCS.parent)}")
     print(*gaps, sep="\n", file=sys.stderr)
     return bool(gaps) or not libraries
