@@ -65,7 +65,7 @@ class FailoverLibrary:
         """
         failover = failing_over.expect(machine)
         failing_over.remember_earlier(failover)
-        failover.begin()
+        failover.begin(target.current().market_clock)
         return failover
 
     @keyword
@@ -82,7 +82,7 @@ class FailoverLibrary:
             AssertionError: the product refuses; in its own words. Nothing has happened then.
         """
         failover = failing_over.expect(machine)
-        failover.begin()
+        failover.begin(target.current().market_clock)
         try:
             failover.id = target.current().dumont.fail_over(machine.id)
         except RekindleError as error:
@@ -130,7 +130,7 @@ class FailoverLibrary:
             raise Misconfigured(f"{machine} has that GPU already: migrate to another model than {gpu_name}.")
         dumont = target.current().dumont
         migration = failing_over.expect(machine, "migration", max_price)
-        migration.begin()
+        migration.begin(target.current().market_clock)
         try:
             migration.id = dumont.migrate(machine.id, gpu_name, max_price)
         except RekindleError as error:

@@ -40,7 +40,8 @@ class SweepLibrary:
             What was looked at, found and left.
 
         Raises:
-            AssertionError: something is still there, or could not be looked at.
+            AssertionError: something is still there, or could not be looked at (`UNKNOWN:`); also because this
+                computer's clock differs from the market's or the product's.
         """
         opened = target.current()
         swept = opened.sweeper.sweep()
@@ -61,6 +62,8 @@ class SweepLibrary:
         report.current().add_check(
             "what is listed was judged by its label", in_words([*swept.looked]), **_counts(swept)
         )
+        if swept.clocks:
+            raise Unknown(f"{swept.clocks} Set the clock right, or sweep from another computer.")
         return swept
 
     @keyword

@@ -122,7 +122,7 @@ def kill(failover: Failover, way: Way) -> None:
     opened = target.current()
     remember_earlier(failover)
     failover.old.was_interrupted()
-    failover.begin()
+    failover.begin(opened.market_clock)
     if way == "preempt":
         opened.embedded.preempt(failover.old.id)
     elif opened.market:

@@ -256,6 +256,7 @@ class Books:
     run_id: str
     budget_usd: float
     begun_epoch: float = field(default_factory=time.time)
+    begun_at: float = field(default_factory=time.monotonic)
     _machines: dict[int, Item] = field(default_factory=dict)
     _standbys: dict[str, Cost] = field(default_factory=dict)
     _tree_bytes: int = 0
@@ -316,7 +317,7 @@ class Books:
             rates: dict[str, float] = {}
             for row in rows:
                 rates[row.kind] = 0.0 if row.kind in TRAFFIC else max(row.rate, rates.get(row.kind, 0.0))
-            window = time.time() - self.begun_epoch + CLOCKS
+            window = time.monotonic() - self.begun_at + CLOCKS
             what = f"{source.replace('instance-', 'machine ').replace('-', ' ')} (came beside: {rows[0].description})"
             cost = Cost(math.fsum(rates.values()), Life(0.0, window))
             yield Item(what, cost, tuple(rows), ordered=_is_explained(source, rows[0], rents))

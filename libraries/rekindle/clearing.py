@@ -281,5 +281,4 @@ def _window(rent: Rent) -> float:
     """How long, from now, a machine of this rent may still come into being, seconds."""
     if rent.instance_id is not None:
         return 0.0
-    # The computer's clock may have been set back since: then it is looked for once more as long as at first.
-    return min(max(CREATE_WINDOW - (time.time() - rent.intended_at), 0.0), CREATE_WINDOW)
+    return min(max(CREATE_WINDOW - rent.seconds_since_intent(), 0.0), CREATE_WINDOW)

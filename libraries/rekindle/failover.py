@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rekindle.clocks import ServiceClock, local_epoch
 from rekindle.cycle_chart import Bar, chart
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
@@ -133,9 +134,14 @@ class Failover:
     loss: Loss | None = None
     stood_still: float | None = None
 
-    def begin(self) -> None:
-        """Starts our clock: what comes next ends the machine."""
-        self.begun_at, self.begun_epoch = time.monotonic(), time.time()
+    def begin(self, clock: ServiceClock | None = None) -> None:
+        """Start measuring: what comes next ends the machine.
+
+        Args:
+            clock: the market's; machines and phases are dated by it, because this computer may have another date.
+        """
+        self.begun_at = time.monotonic()
+        self.begun_epoch = clock.at(self.begun_at) if clock else time.time()
 
     @property
     def phases(self) -> Sequence[str]:
@@ -510,7 +516,7 @@ def check_only_one_came(
     for loser in losers:
         if market.instance(loser) is not None:
             raise Mismatch(f"Machine {loser} lost the race of {failover.kind} {failover.number}, and is still rented.")
-        growing = [charge for charge in market.charges(loser, failover.begun_epoch) if charge.end is None]
+        growing = [charge for charge in market.charges(loser, local_epoch(failover.begun_at)) if charge.end is None]
         if growing:
             raise Mismatch(
                 f"Machine {loser} lost the race of {failover.kind} {failover.number}, and its bill still grows."

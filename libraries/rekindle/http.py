@@ -25,6 +25,7 @@ from typing import Any, Self, TypeAlias, TypedDict, Unpack
 import httpx2
 from pydantic import SecretStr
 
+from rekindle.clocks import ServiceClock
 from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
 
 Json: TypeAlias = Any
@@ -105,6 +106,7 @@ class JsonClient:
         self._secrets: list[SecretStr] = []
         self._token: SecretStr | None = None
         self._answered = threading.Event()
+        self.clock = ServiceClock(service)
         self._client = httpx2.Client(
             base_url=url.rstrip("/"),
             # A proxy from the environment must not see what is meant for this machine.
@@ -199,6 +201,8 @@ class JsonClient:
                 self._pause(next_pause)
                 continue
             self._answered.set()
+            if "age" not in answer.headers:  # a cached answer has an old date
+                self.clock.read(answer.headers.get("date"))
             again = answer.status_code == 429 or (answer.status_code in GATEWAY_TROUBLE and method in REPEATABLE)
             if not again or next_pause is None:
                 return self._read(what, answer, tries)
@@ -300,6 +304,12 @@ class ServiceClient:
             token=SecretStr(token) if token else None,
             **habits,
         )
+        self._http.clock.owner = self.asked.replace("The ", "the ", 1)
+
+    @property
+    def clock(self) -> ServiceClock:
+        """The service's clock, as its answers show it."""
+        return self._http.clock
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._http.url!r})"

@@ -26,7 +26,7 @@ from rekindle.labels import LABEL_MARK
 
 PATIENCE = 5.0  # seconds to wait for another process that is writing
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE rents (
     intent INTEGER PRIMARY KEY,
@@ -42,12 +42,14 @@ CREATE TABLE rents (
     intended_at REAL NOT NULL,
     created_at REAL,
     closed_at REAL,
-    proof TEXT
+    proof TEXT,
+    intended_uptime REAL
 ) STRICT
 """
+_FROM_VERSION_1 = "ALTER TABLE rents ADD COLUMN intended_uptime REAL"
 _COLUMNS = (
     "intent, run_id, owner, target, label, offer_id, price, minutes, state, instance_id, intended_at, created_at, "
-    "closed_at, proof"
+    "closed_at, proof, intended_uptime"
 )
 
 
@@ -70,7 +72,8 @@ class Rent:
 
     `price` is in USD an hour, `minutes` the worst case that was reserved for, the times are seconds since the epoch.
     `offer_id` is None when the product chose the offer itself (wake). `owner` is the process that rents, `target` the
-    cloud on which it rents.
+    cloud on which it rents. `intended_uptime` is how long the computer had been up then, seconds; None in rows of older
+    versions.
     """
 
     intent: int
@@ -87,6 +90,16 @@ class Rent:
     created_at: float | None
     closed_at: float | None
     proof: str | None
+    intended_uptime: float | None = None
+
+    def seconds_since_intent(self) -> float:
+        """Return the seconds since the intent; at least, when the computer was restarted since.
+
+        They are counted by the computer's uptime, because its date may have been set meanwhile.
+        """
+        if self.intended_uptime is None:
+            return max(time.time() - self.intended_at, 0.0)
+        return uptime() - (self.intended_uptime if self.owner.startswith(_boot()) else 0.0)
 
     def is_of(self, label: str | None, instance_id: int) -> bool:
         """Whether a machine in a listing is this rent's, so that it may be destroyed.
@@ -123,9 +136,11 @@ class Ledger:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 database.execute(_SCHEMA)
-                database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            elif version == 1:
+                database.execute(_FROM_VERSION_1)
             elif version != _SCHEMA_VERSION:
                 raise self._unusable(f"it was written by another version of Rekindle (format {version})")
+            database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def intend(self, run_id: str, label: str, offer_id: int | None, price: float, minutes: float) -> int:
         """Writes down that a machine is about to be rented. Returns the number of the intent, which closes it later.
@@ -142,9 +157,19 @@ class Ledger:
         """
         with self._transaction() as database:
             cursor = database.execute(
-                "INSERT INTO rents (run_id, owner, target, label, offer_id, price, minutes, state, intended_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 'intended', ?)",
-                (run_id, process_identity(os.getpid()), self.target, label, offer_id, price, minutes, time.time()),
+                "INSERT INTO rents (run_id, owner, target, label, offer_id, price, minutes, state,"
+                " intended_at, intended_uptime) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended', ?, ?)",
+                (
+                    run_id,
+                    process_identity(os.getpid()),
+                    self.target,
+                    label,
+                    offer_id,
+                    price,
+                    minutes,
+                    time.time(),
+                    uptime(),
+                ),
             )
             assert cursor.lastrowid is not None  # noqa: S101  # sqlite3 sets it after every INSERT
             return cursor.lastrowid
@@ -270,6 +295,11 @@ def is_alive(identity: str) -> bool:
     if boot != _boot() or not pid.isdigit():
         return False
     return space != _process_space() or process_identity(int(pid)) == identity
+
+
+def uptime() -> float:
+    """Return how long this computer has been up, seconds."""
+    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 def _boot() -> str:

@@ -167,7 +167,7 @@ class MarketClient(ServiceClient):
 
         Args:
             instance_id: the contract.
-            since: epoch seconds; a week ago when None.
+            since: epoch seconds by this computer's clock; a week ago when None.
 
         Raises:
             Unknown: a page could not be read.
@@ -179,11 +179,13 @@ class MarketClient(ServiceClient):
         return self._bill("what the account is charged for", since)
 
     def _bill(self, what: str, since: float | None, only: str | None = None) -> list[Charge]:
-        now = time.time()
+        # The market's days count, also where this computer has another date.
+        now = self.clock.now()
+        begun = now - WEEK if since is None else since + now - time.time() - DAY
         query = {
             # A day beyond now on both sides: the market counts in days, and its clock is not ours.
             "select_filters": {
-                "day": {"gte": int(now - WEEK if since is None else since - DAY), "lte": int(now + DAY)},
+                "day": {"gte": int(begun), "lte": int(now + DAY)},
                 "type": {"in": ["instance"] if only else ["instance", "volume"]},
             },
             "latest_first": False,

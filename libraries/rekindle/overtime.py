@@ -18,8 +18,8 @@ OUTLIVED = "when the minutes that were reserved for it were over"
 class Overtime:
     """Looks at the ledger of a run again and again, and ends what is due.
 
-    The wall clock is asked once for each rent, at the first look at it; from then on time is monotonic, so that a clock
-    that is set forward ends nothing.
+    No clock that can be set is asked: the ledger counts the computer's uptime, and from the first look at a rent on
+    time is monotonic.
     """
 
     def __init__(
@@ -56,8 +56,7 @@ class Overtime:
             self._work.start()
 
     def _is_due(self, rent: Rent, now: float) -> bool:
-        known_for = max(time.time() - rent.intended_at, 0.0)
-        return now - self._began.setdefault(rent.intent, now - known_for) > rent.minutes * 60
+        return now - self._began.setdefault(rent.intent, now - rent.seconds_since_intent()) > rent.minutes * 60
 
     def _end(self, due: Sequence[Rent], rents: Sequence[Rent]) -> None:
         """Where all rents of a label are due, everything that carries it; else only the very machines."""

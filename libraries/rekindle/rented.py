@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rekindle.budget import Reservation
+from rekindle.clocks import local_epoch
 from rekindle.cost import Cost, Life
 from rekindle.errors import Unknown
 from rekindle.ssh import Machine
@@ -99,7 +100,7 @@ class RentedMachine:
 
     def asked_at_epoch(self) -> float:
         """When the create call went out, in seconds since the epoch: what bills are asked from."""
-        return time.time() - (time.monotonic() - self.asked_at)
+        return local_epoch(self.asked_at)
 
     def cost(self, gone_at: float) -> Cost:
         """What it cost, when `gone_at` is the first moment at which it was surely gone."""

@@ -4,7 +4,8 @@ Only what can be proven to be ours and to be left over is touched. The label tel
 over is told
 
 - by the ledger, where the run was one of this computer: its process has ended; or else
-- by the label: the minutes for which the run might keep the machine are over.
+- by the label: the minutes for which the run might keep the machine are over. This needs a clock that can be believed:
+  when this computer's differs from the market's or the product's, no age is judged.
 
 Whatever else carries our mark is left, with the reason.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 
 from rekindle.books import Charge, by_source
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES, Cleared, Clearing, Volumes, of
+from rekindle.clocks import ServiceClock, disagreement
 from rekindle.cost import BILLING_UNIT
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, Unknown
@@ -67,6 +69,7 @@ class Swept:
         looked: how many machines (volumes) each listing held.
         found: what was left over; it is destroyed now, unless `cleared` says otherwise.
         kept: what carries our mark and was not touched.
+        clocks: why no age could be judged, as a sentence; None when that was possible, or not needed.
     """
 
     looked: dict[str, int] = field(default_factory=dict)
@@ -74,6 +77,7 @@ class Swept:
     kept: list[Judged] = field(default_factory=list)
     cleared: Cleared = field(default_factory=Cleared)
     seconds: float = 0.0
+    clocks: str | None = None
 
     @property
     def of_others(self) -> int:
@@ -119,6 +123,7 @@ class Sweeper:
         self._ledger = ledger
         self._say = say
         self._clock = clock or Clock()
+        self._no_age: str | None = None
 
     def sweep(self) -> Swept:
         """Finds what is left over, destroys it and sees that it is gone.
@@ -131,6 +136,7 @@ class Sweeper:
         living = {rent.label for rent in open_rents if rent.label and is_alive(rent.owner)}
         dead = [rent for rent in open_rents if rent.label not in living and not is_alive(rent.owner)]
         listings = self.look()
+        self._no_age = _no_age(self._dumont, self._market, self._gcp)
         rows = [seen for listing in listings.values() for seen in listing]
         # One standby may stand by a machine that was replaced again and again: the youngest of a label counts.
         youngest = {
@@ -145,6 +151,8 @@ class Sweeper:
             [one for one in judged if one.left_over],
             [one for one in judged if not one.left_over],
         )
+        if self._no_age and any(one.why.endswith(self._no_age) for one in swept.kept):
+            swept.clocks = f"The age of what other runs have left cannot be judged, so it stays: {self._no_age}."
         for one in swept.found:
             self._say(str(one))
         rents = [rent for rent in dead if rent.target == self._ledger.target or _is_among(rent, swept.found)]
@@ -219,7 +227,7 @@ class Sweeper:
             return Judged(seen, left_over=True, why=f"run {ours.run_id} has ended")
         # The ledger knows that it was destroyed, but it can have been woken on another computer.
         whose = f"run {ours.run_id} is not of this computer" if lives is None else "it may have been woken elsewhere"
-        return _judge_by_age(seen, ours, whose, since)
+        return _judge_by_age(seen, ours, whose, since, self._no_age)
 
     def _clearing(self) -> Clearing:
         volumes = Volumes(self._market) if self._market else None
@@ -228,7 +236,18 @@ class Sweeper:
         )
 
 
-def _judge_by_age(seen: Seen, label: Label, whose: str, since: float | None) -> Judged:
+def _no_age(*clients: DumontClient | MarketClient | GcpClient | None) -> str | None:
+    """Return why no age can be judged, as a phrase; None when this computer's clock agrees with all others."""
+    clocks: list[ServiceClock] = [client.clock for client in clients if client]
+    silent = [clock.owner for clock in clocks if not clock.is_known]
+    if silent:
+        return f"the answers of {named(silent)} show no time to compare this computer's clock with"
+    return disagreement(clocks)
+
+
+def _judge_by_age(seen: Seen, label: Label, whose: str, since: float | None, no_age: str | None) -> Judged:
+    if no_age:
+        return Judged(seen, left_over=False, why=f"{whose}, and {no_age}")
     if since is None:
         return Judged(seen, left_over=False, why=f"{whose}, and nobody tells since when it is there")
     over_for = time.time() - since - label.minutes * 60

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from rekindle.books import Books, RunBill
 from rekindle.budget import Budget
+from rekindle.clocks import ServiceClock
 from rekindle.destruction import Destroyer
 from rekindle.dumont import DumontClient
 from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
@@ -143,6 +144,11 @@ class Target:
                 "A live target has no switches: only the embedded cloud (TARGET:sandbox) can be broken."
             )
         return self._embedded
+
+    @property
+    def market_clock(self) -> ServiceClock | None:
+        """The market's clock; None when the market is declined as a witness."""
+        return self.market.clock if self.market else None
 
     @property
     def console_url(self) -> str:
@@ -441,6 +447,7 @@ def _swept(sweeper: Sweeper, market: MarketClient | None) -> tuple[Swept | None,
     try:
         if market:
             market.balance()
-        return sweeper.sweep(), []
+        swept = sweeper.sweep()
     except (Unknown, Weather) as error:
         return None, [f"It could not be seen whether earlier runs have left machines: {error}"]
+    return swept, [swept.clocks] if swept.clocks else []

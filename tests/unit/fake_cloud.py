@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+from rekindle.clocks import ServiceClock
 from rekindle.dumont_views import InstanceView, Offer
 from rekindle.http import Refused
 from rekindle.market import Charge, MarketInstance, Volume
@@ -95,6 +98,7 @@ class FakeDumont:
     on_create: Callable[[int, str], int] | None = None
     on_destroy: Callable[[int], bool] | None = None
     hidden: set[int] = field(default_factory=set)
+    clock: ServiceClock = field(default_factory=lambda: clock_of("Dumont API"))
 
     def offers(self, **filters: Any) -> list[Offer]:
         self.cloud.calls.append(f"offers {sorted(filters.items())}")
@@ -144,6 +148,7 @@ class FakeMarket:
     cloud: FakeCloud
     on_destroy: Callable[[int], bool] | None = None
     on_charges: Callable[[list[Charge]], list[Charge]] = lambda charges: charges
+    clock: ServiceClock = field(default_factory=lambda: clock_of("the market"))
 
     def instance(self, instance_id: int) -> MarketInstance | None:
         return next((row for row in self.instances() if row.id == instance_id), None)
@@ -226,3 +231,10 @@ class FakeMachine(Machine):
 def growing(charges: list[Charge]) -> list[Charge]:
     """A bill that goes on although the machine is gone."""
     return [replace(charge, end=None) for charge in charges]
+
+
+def clock_of(owner: str, ahead: float = 0.0) -> ServiceClock:
+    """A service's clock that is ahead of this computer's by so many seconds."""
+    clock = ServiceClock(owner)
+    clock.read(formatdate(time.time() + ahead, usegmt=True))
+    return clock

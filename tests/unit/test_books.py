@@ -178,9 +178,16 @@ def test_losers_of_a_race_cost_no_more_than_the_race_lasted() -> None:
     assert "machine 8 (lost a race): measured $0.000000 to $0.000500, billed $0.006000, which is" in told(late)
 
 
+def test_a_clock_that_was_set_explains_no_longer_bill(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, now = books(), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 7200)
+    bill = settled(row(0.0101), row(1000 * SECOND, source="instance-8"), of=opened)
+    assert f"machine 8 (came beside: {LABEL}): measured $0.000000 to $0.006000, billed $0.100000" in told(bill)
+
+
 def test_what_came_under_our_label_is_ours_and_what_did_not_is_not() -> None:
     opened = books()
-    opened.begun_epoch = time.time() - 100
+    opened.begun_at = time.monotonic() - 100
     ours = row(50 * SECOND, "volume", "volume-5000001", f"20 GB in SE, dumont-{LABEL}-a1")
     theirs = row(9.0, source="instance-99", description="1x H100, rekindle-1122094206-000000-1-30m")
     bill = settled(row(0.0101), ours, theirs, of=opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,7 @@ from rekindle.rented import RentedMachine
 from rekindle.renting import Expected, _Wish
 from rekindle.ticks import Loss, Ticks
 from rekindle.waiting import Clock, Timeout
+from tests.unit.fake_cloud import clock_of
 from tests.unit.local_machine import LocalMachine
 
 LABEL = "rekindle-r1-1"
@@ -407,3 +409,11 @@ def test_a_rate_that_its_own_rows_do_not_give() -> None:
     words = r"^Dumont Cloud's report of failovers tells that 100 % of 3 succeeded; but in its own rows 1 failed\.$"
     with pytest.raises(Mismatch, match=words):
         check_report(claiming(followed(Product())), reported(success_rate=100.0))
+
+
+def test_machines_and_phases_are_dated_by_the_markets_clock() -> None:
+    failover = Failover(rented(OLD), Identity(OLD, "key", "boot"), expected())
+    failover.begin(clock_of("the market", 7200))
+    assert failover.begun_epoch - time.time() == pytest.approx(7200, abs=5)
+    failover.begin()
+    assert failover.begun_epoch == pytest.approx(time.time(), abs=5)

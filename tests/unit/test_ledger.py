@@ -9,7 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from rekindle.ledger import (
     State,
     is_alive,
     process_identity,
+    uptime,
 )
 
 LABEL = "rekindle-run-1"
@@ -373,3 +377,24 @@ def test_a_label_is_in_use_while_another_run_that_rented_it_lives(ledger: Ledger
         assert ledger.is_in_use("rekindle-other-2", but_for="own")
         living.kill()
     assert not ledger.is_in_use("rekindle-other-2")
+
+
+def test_a_ledger_of_the_version_before_keeps_its_rents(ledger: Ledger) -> None:
+    intent = intend(ledger)
+    with closing(sqlite3.connect(ledger.path)) as database:
+        database.execute("ALTER TABLE rents DROP COLUMN intended_uptime")
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+    again = Ledger(ledger.path, ledger.target)
+    assert [(rent.intent, rent.intended_uptime) for rent in again.open_rents()] == [(intent, None)]
+    intend(again)
+    assert again.open_rents()[-1].intended_uptime is not None
+
+
+def test_how_old_an_intent_is_does_not_depend_on_the_date(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    rent = ledger.rent(intend(ledger))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 7200)
+    assert rent.seconds_since_intent() < 60
+    restarted = replace(rent, owner="another-boot.1/2/3")
+    assert restarted.seconds_since_intent() == pytest.approx(uptime(), abs=5)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from rekindle.clearing import CPU_CLOUD, MARKET, VOLUMES
+from rekindle.clocks import TOLERANCE, ServiceClock
 from rekindle.errors import Mismatch, Unknown
 from rekindle.gcp import CpuMachine
 from rekindle.labels import Label, new_run_id
 from rekindle.ledger import Ledger, State
 from rekindle.market import Volume
 from rekindle.sweeping import SLACK, Sweeper, Swept
-from tests.unit.fake_cloud import FIRST_ID, PRICE, FakeCloud, growing
+from tests.unit.fake_cloud import FIRST_ID, PRICE, FakeCloud, clock_of, growing
 
 MINUTES = 30
 
@@ -121,6 +122,51 @@ def test_a_ledger_that_knows_nothing_goes_by_the_minutes_in_the_label(house: Hou
     assert house.left() == [young]
 
 
+HOURS = 2 * 3600.0
+
+
+@pytest.mark.parametrize("client", ["market", "dumont"])
+@pytest.mark.parametrize("ahead", [-HOURS, HOURS])
+def test_no_age_is_judged_by_a_clock_that_differs_from_the_markets_or_the_products(
+    house: House, client: str, ahead: float
+) -> None:
+    other = label()
+    house.aged(house.cloud.rent(other), MINUTES * 60 + SLACK + HOURS)
+    asked: Any = getattr(house.cloud, client)
+    asked.clock = clock_of("the market", ahead)
+    swept = house.sweep()
+    assert swept.ended_nothing
+    assert swept.clocks is not None
+    assert swept.clocks.startswith(
+        "The age of what other runs have left cannot be judged, so it stays: this computer's clock shows 20"
+    )
+    assert " UTC, but that of the market 20" in swept.clocks
+    assert house.left() == [other]
+
+
+def test_answers_without_a_time_let_no_age_be_judged(house: House) -> None:
+    house.aged(house.cloud.rent(label()), MINUTES * 60 + SLACK + 60)
+    house.cloud.market.clock = ServiceClock("the market")
+    (kept,) = house.sweep().kept
+    assert kept.why.endswith(
+        "is not of this computer, and the answers of the market show no time to compare this computer's clock with"
+    )
+
+
+def test_a_clock_that_differs_saves_no_machine_whose_run_is_known_to_have_ended(house: House) -> None:
+    ours = label()
+    house.dead_run(ours, created=house.cloud.rent(ours))
+    house.cloud.market.clock = clock_of("the market", HOURS)
+    swept = house.sweep()
+    assert (swept.cleared.destroyed, swept.clocks) == ({FIRST_ID: ours}, None)
+
+
+def test_clocks_may_differ_a_little(house: House) -> None:
+    house.aged(house.cloud.rent(label()), MINUTES * 60 + SLACK + 60)
+    house.cloud.market.clock = clock_of("the market", TOLERANCE - 5)
+    assert len(house.sweep().found) == 1
+
+
 def test_a_machine_that_was_proven_gone_may_have_been_woken_on_another_computer(house: House) -> None:
     ours = label()
     house.dead_run(ours, created=7)
@@ -157,6 +203,7 @@ class CpuCloud:
     """Machines that standbys live on; the product forgets to delete them."""
 
     def __init__(self, *names: str) -> None:
+        self.clock = clock_of("the CPU cloud")
         self.rows = [
             CpuMachine(number, name, "europe-west1-b", "e2-medium", "RUNNING", None, None, 0.02)
             for number, name in enumerate(names, 46)
