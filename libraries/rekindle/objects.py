@@ -9,10 +9,13 @@ import builtins
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -34,6 +37,7 @@ CHUNK = 1 << 20
 PAUSES = (0.5, 1.0, 2.0)
 _KEYS_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Unauthorized", "Forbidden"}
 _NO_OBJECT = {"NoSuchKey", "404"}
+_CONDITION_FAILED = {412, 409}  # 409: another conditional write of the same object was under way
 _NO_RULES = "NoSuchLifecycleConfiguration"
 _NOT_OFFERED = {400, 405, 501}  # what stores answer to calls of S3 that they do not have
 _IGNORED_SETTINGS: dict[str, tuple[None, None, str | None, None]] = {
@@ -53,6 +57,10 @@ class KeysRefused(Misconfigured):
     prefix = Unknown.prefix
 
 
+class ConditionFailed(Mismatch):
+    """An object exists, or changed, contrary to the condition of a write. Nothing was written."""
+
+
 class NotTold(Unknown):
     """The store does not answer this question: not to our keys, or to nobody."""
 
@@ -63,6 +71,15 @@ class StoredObject:
 
     key: str
     size: int
+
+
+@dataclass(frozen=True)
+class DatedObject:
+    """An object as the store lists it. `age` is in seconds, by the store's own clock."""
+
+    key: str
+    etag: str
+    age: float
 
 
 class ObjectStore:
@@ -86,6 +103,7 @@ class ObjectStore:
         self.key_id = key_id
         self.secret = secret
         self._let_in = False
+        self._honours_conditions: bool | None = None
 
     @cached_property
     def _client(self) -> S3Client:
@@ -198,6 +216,76 @@ class ObjectStore:
         except (BotoCoreError, ClientError) as error:
             raise self._explained(error, "write", key) from None
 
+    def dated(self, prefix: str) -> builtins.list[DatedObject]:
+        """Return every object whose key begins with `prefix`, with its age.
+
+        The age is the `Date` of the answer minus the object's last change, both by the store's clock.
+
+        Raises:
+            Unknown: the store does not date its answers.
+        """
+        found = []
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                now = self._date(page["ResponseMetadata"]["HTTPHeaders"].get("date"))
+                found += [
+                    DatedObject(row["Key"], row["ETag"], (now - row["LastModified"]).total_seconds())
+                    for row in page.get("Contents", [])
+                ]
+        except (BotoCoreError, ClientError) as error:
+            raise self._explained(error, "list", prefix) from None
+        return found
+
+    def put_if(self, key: str, data: bytes, etag: str | None) -> str:
+        """Write an object on a condition. Useful only where `honours_conditions` is true.
+
+        Args:
+            key: the object.
+            data: its content.
+            etag: the version that must still be there; None when there must be no such object.
+
+        Returns:
+            The ETag of the new version.
+
+        Raises:
+            ConditionFailed: the object exists or is another version. After an answer that was lost, it can be the
+                object of this very call.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            return self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **condition)["ETag"]
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and _status(error) in _CONDITION_FAILED:
+                raise ConditionFailed(f"Object {self.where(key)} was written by another client.") from None
+            raise self._explained(error, "write", key) from None
+
+    def honours_conditions(self) -> bool:
+        """Return whether the store honours `If-None-Match` at writes. Tried once, with an object of our own.
+
+        Backblaze B2 answers 501. Other stores ignore the header, which is worse: so the store must also refuse.
+        """
+        if self._honours_conditions is None:
+            self._honours_conditions = self._try_conditions(f"rekindle/probe-{secrets.token_hex(8)}")
+        return self._honours_conditions
+
+    def _try_conditions(self, key: str) -> bool:
+        try:
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=b"", IfNoneMatch="*")
+        except ClientError as error:
+            if _status(error) in _NOT_OFFERED:
+                return False
+            if _status(error) not in _CONDITION_FAILED:  # a repeated attempt meets the object of the first one
+                raise self._explained(error, "write", key) from None
+        except BotoCoreError as error:
+            raise self._explained(error, "write", key) from None
+        try:
+            self.put_if(key, b"", None)
+        except ConditionFailed:
+            return True
+        finally:
+            self.delete(key)
+        return False
+
     def delete(self, key: str) -> None:
         """Removes an object. One that is not there is fine."""
         try:
@@ -209,11 +297,20 @@ class ObjectStore:
         """Closes the connections."""
         self._client.close()
 
+    def _date(self, text: str | None) -> datetime:
+        try:
+            return parsedate_to_datetime(text or "")
+        except ValueError:
+            raise Unknown(
+                f"The object store at {self.endpoint} does not date its answers (Date: {text}), so the age of an "
+                "object is unknown."
+            ) from None
+
     def _untold(self, error: BotoCoreError | ClientError, what: str, prefix: str) -> RekindleError:
         explained = self._explained(error, "list", prefix)
         if not isinstance(error, ClientError):
             return explained
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        status = _status(error)
         if not isinstance(explained, KeysRefused) and status not in _NOT_OFFERED:
             return explained
         return NotTold(
@@ -228,7 +325,7 @@ class ObjectStore:
                 f"of {self.where(key)}. Is B2_ENDPOINT right, and is the store running?"
             )
         code = error.response["Error"].get("Code", "")
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        status = _status(error)
         if code in _NO_OBJECT:
             return ObjectMissing(f"Object {self.where(key)} is missing.")
         if code == "NoSuchBucket":
@@ -247,6 +344,10 @@ class ObjectStore:
             f"The object store at {self.endpoint} answered {status} {code} at {verb} {self.where(key)}: "
             f"{error.response['Error'].get('Message', 'no reason given')}"
         )
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def _region(host: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from botocore.stub import Stubber
 
 from rekindle.errors import Unknown
 from rekindle.http import is_loopback
-from rekindle.objects import NotTold, ObjectStore, StoredObject, _region
+from rekindle.objects import ConditionFailed, DatedObject, NotTold, ObjectStore, StoredObject, _region
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,76 @@ def test_a_bucket_without_rules_removes_nothing(stubbed: tuple[ObjectStore, Stub
     store, stubber = stubbed
     stubber.add_client_error("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration", http_status_code=404)
     assert not store.removes_old_versions()
+
+
+# Conditional writes
+
+
+NOW = "Mon, 30 Nov 2026 22:00:10 GMT"
+
+
+def dated_answer(**answer: object) -> dict[str, object]:
+    return answer | {"ResponseMetadata": {"HTTPHeaders": {"date": NOW}}}
+
+
+def test_the_age_of_an_object_is_told_by_the_store_alone(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    row = {"Key": "a/b", "ETag": '"1"', "LastModified": datetime(2026, 11, 30, 22, 0, 3, tzinfo=UTC)}
+    stubber.add_response("list_objects_v2", dated_answer(Contents=[row]), {"Bucket": "bucket", "Prefix": "a/"})
+    assert store.dated("a/") == [DatedObject("a/b", '"1"', 7.0)]
+
+
+def test_a_store_that_does_not_date_its_answers_leaves_ages_unknown(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    stubber.add_response("list_objects_v2", {"ResponseMetadata": {"HTTPHeaders": {}}})
+    with pytest.raises(Unknown, match="does not date its answers"):
+        store.dated("a/")
+
+
+def test_a_conditional_write_names_the_version_that_it_replaces(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    asked = {"Bucket": "bucket", "Key": "a", "Body": b"new"}
+    stubber.add_response("put_object", {"ETag": '"1"'}, asked | {"IfNoneMatch": "*"})
+    stubber.add_response("put_object", {"ETag": '"2"'}, asked | {"IfMatch": '"1"'})
+    assert store.put_if("a", b"new", None) == '"1"'
+    assert store.put_if("a", b"new", '"1"') == '"2"'
+
+
+@pytest.mark.parametrize(("code", "status"), [("PreconditionFailed", 412), ("ConditionalRequestConflict", 409)])
+def test_a_write_whose_condition_fails_is_told_apart(
+    stubbed: tuple[ObjectStore, Stubber], code: str, status: int
+) -> None:
+    store, stubber = stubbed
+    stubber.add_client_error("put_object", code, http_status_code=status)
+    with pytest.raises(ConditionFailed, match=r"^Object a in bucket bucket was written by another client\.$"):
+        store.put_if("a", b"", None)
+
+
+def test_a_store_that_refuses_a_second_creation_honours_conditions(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    stubber.add_response("put_object", {"ETag": '"1"'})
+    stubber.add_client_error("put_object", "PreconditionFailed", http_status_code=412)
+    stubber.add_response("delete_object", {})
+    assert store.honours_conditions()
+    assert store.honours_conditions()  # not tried again
+
+
+def test_a_store_that_ignores_conditions_does_not_honour_them(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    stubber.add_response("put_object", {"ETag": '"1"'})
+    stubber.add_response("put_object", {"ETag": '"1"'})
+    stubber.add_response("delete_object", {})
+    assert not store.honours_conditions()
+
+
+def test_a_store_without_conditional_writes_says_so(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    stubber.add_client_error("put_object", "NotImplemented", http_status_code=501)
+    assert not store.honours_conditions()
+
+
+def test_a_store_in_trouble_is_not_taken_for_one_without_conditions(stubbed: tuple[ObjectStore, Stubber]) -> None:
+    store, stubber = stubbed
+    stubber.add_client_error("put_object", "InternalError", http_status_code=500)
+    with pytest.raises(Unknown, match="500 InternalError"):
+        store.honours_conditions()
