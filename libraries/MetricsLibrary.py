@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from robot import result, running
@@ -11,6 +12,7 @@ from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import headline
+from library_parts.first_screen import FirstScreen
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report
@@ -20,7 +22,7 @@ from rekindle.timeline import timeline
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener=["SELF", FirstScreen()])
 class MetricsLibrary:
     """Times the steps of a test and publishes what it found out.
 
@@ -59,6 +61,19 @@ class MetricsLibrary:
             step = reports.current().end_step(passed=result.passed)
             logger.console(f"   Time: {step.seconds:.1f} s   {'✓' if step.passed else '✗ failed'}")
 
+    def end_library_keyword(
+        self, data: running.Keyword, implementation: running.LibraryKeyword, result: result.Keyword
+    ) -> None:
+        """Notes a keyword that failed, with the expected and actual values of its error."""
+        if result.failed:
+            reports.current().keyword_failed(
+                result.name or "",
+                result.owner or "",
+                implementation.short_doc,
+                result.message,
+                sys.exception(),  # while Robot reports the end of a keyword, its error is still being handled
+            )
+
     @keyword
     def record_metric(self, name: str, value: float) -> None:
         """Adds a number to the report's `metrics`.
@@ -86,9 +101,10 @@ class MetricsLibrary:
         """Writes the test's JSON report, prints its summary, and shows its timeline and checks in the log.
 
         It belongs in the test's teardown, so that a failed test is reported too, with `success: false` and its error.
-        What a passed test found out becomes its message, for report.html, and stands at the top of log.html, as the
-        error of a failed one does. A failure that is not the product's (`WEATHER:`) or that tells nothing (`UNKNOWN:`)
-        is tagged `weather` or `unknown`, so that a continuous integration job can treat it apart.
+        What a passed test found out becomes its message, which report.html and the first screen of log.html show. Each
+        failure of a failed test is listed among its checks, in red, with expected and actual values. A failure that is
+        not the product's (`WEATHER:`) or that tells nothing (`UNKNOWN:`) is tagged `weather` or `unknown`, so that a
+        continuous integration job can treat it apart.
 
         Returns:
             The path of the report.
@@ -99,12 +115,10 @@ class MetricsLibrary:
         passed = built_in.get_variable_value("$TEST_STATUS", "FAIL") == "PASS"
         # Robot's own copy of the error passes its listeners later, and the console passes none.
         error = None if passed else KNOWN.redact(str(built_in.get_variable_value("$TEST_MESSAGE", ""))).text
-        test = str(built_in.get_variable_value("$TEST_NAME", ""))
         if error is None:
             built_in.set_test_message(report.headline())
-            built_in.set_suite_metadata(test, report.headline(), top=True)
         else:
-            built_in.set_suite_metadata(f"Failed: {test}", error.partition("\n")[0], top=True)
+            report.test_failed(error)
             if kind := KIND_OF_FAILURE.search(error):
                 built_in.set_tags(kind[1].lower())
         path = report.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=error)
@@ -112,7 +126,7 @@ class MetricsLibrary:
         for picture in (picture for section in report.sections for picture in section.html()):
             logger.info(picture, html=True)
         logger.info(machines_table(report.machines.values(), report.now()), html=True)
-        logger.info(checks_table(report.checks), html=True)
+        logger.info(checks_table(report.checks, report.failed_checks), html=True)
         logger.info(f'Report: <a href="{path.name}">{path.name}</a>', html=True)
         logger.console(KNOWN.redact("\n".join([*report.summary(error=error), f"Report: {path.name}"])).text)
         return path

@@ -16,6 +16,7 @@ from robot.libraries.DateTime import convert_time
 
 from library_parts import paying
 from library_parts.console import tell
+from library_parts.first_screen import FirstScreen
 from library_parts.redacting import Redacting
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
 from rekindle import renting, target
@@ -24,7 +25,7 @@ from rekindle.hiding import HidingAdapter
 from rekindle.rented import RentedMachine
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending()])
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending(), FirstScreen()])
 class ProvisioningLibrary:
     """Opens the target, rents machines on it, destroys them, and proves that they are gone.
 

@@ -15,13 +15,21 @@ from __future__ import annotations
 
 
 class RekindleError(AssertionError):
-    """Base of all errors that a suite may show. Robot prints the message alone, without the class name."""
+    """Base of all errors that a suite may show. Robot prints the message alone, without the class name.
+
+    Args:
+        message: the sentences that a user reads.
+        expected: the value that was expected, for the table of checks. None where the message alone says it.
+        actual: the value that was found.
+    """
 
     ROBOT_SUPPRESS_NAME = True
     prefix = ""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, expected: str | None = None, actual: str | None = None) -> None:
         super().__init__(self.prefix + message)
+        self.expected = expected
+        self.actual = actual
 
 
 class Mismatch(RekindleError):

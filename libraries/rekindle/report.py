@@ -6,9 +6,8 @@ The JSON shape is `{test_name, timestamp, resources, timings, cost, validation, 
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rekindle.cost import SECONDS_PER_HOUR, TRAFFIC, Cost
-from rekindle.errors import Unknown
+from rekindle.errors import RekindleError, Unknown
+from rekindle.failure import cause, failures, first_sentence
 from rekindle.redaction import KNOWN
 from rekindle.wording import number
 
@@ -57,6 +57,40 @@ class Check:
     what: str
     counted: Mapping[str, int]
     witness: str
+
+    def document(self) -> dict[str, Json]:
+        """Return the check as it is written to the JSON report."""
+        return {"what": self.what, "witness": self.witness, "counted": dict(self.counted), "passed": True}
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """A check that failed: the keyword that made it, its library, and expected and actual values in words.
+
+    `message` is the whole text that it failed with.
+    """
+
+    what: str
+    witness: str
+    expected: str
+    actual: str
+    message: str
+
+    def document(self) -> dict[str, Json]:
+        """Return the check as it is written to the JSON report."""
+        return {
+            "what": self.what,
+            "witness": self.witness,
+            "counted": {},
+            "passed": False,
+            "expected": self.expected,
+            "actual": self.actual,
+            "message": self.message,
+        }
+
+    def line(self) -> str:
+        """Return the check as the console prints it."""
+        return f"✗ {self.what}: expected {self.expected}; actual {self.actual}  (by {self.witness})"
 
 
 @dataclass
@@ -128,10 +162,12 @@ class Report:
     not_witnessed: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    failed_checks: list[FailedCheck] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     _running: list[tuple[str, float]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
     _seconds: float | None = None
+    _failed_keywords: dict[str, FailedCheck] = field(default_factory=dict)
 
     def elapsed(self) -> float:
         """Seconds since the test began, or that it took once it has ended."""
@@ -175,6 +211,38 @@ class Report:
     def add_check(self, what: str, witness: str, **counted: int) -> None:
         """Says that something was checked, and how many of it."""
         self.checks.append(Check(what, counted, witness))
+
+    def keyword_failed(
+        self, keyword: str, library: str, documentation: str, message: str, error: BaseException | None = None
+    ) -> None:
+        """Note a failed keyword; it is a failed check only if the test fails because of it.
+
+        Args:
+            keyword: its name.
+            library: the library that it belongs to.
+            documentation: its first line, which stands for the expectation where the error carries none.
+            message: what it failed with.
+            error: what it raised, where that is known; a RekindleError may carry expected and actual values.
+        """
+        expected, actual = (error.expected, error.actual) if isinstance(error, RekindleError) else (None, None)
+        for one in failures(message):
+            check = FailedCheck(
+                keyword,
+                library,
+                expected or first_sentence(documentation) or keyword,
+                actual or first_sentence(one),
+                one,
+            )
+            self._failed_keywords.setdefault(one, check)  # a keyword that runs others fails after them
+
+    def test_failed(self, error: str) -> None:
+        """List every failure in a test's message among the checks, in the order in which they happened."""
+        place = self.steps[-1].name if self.steps and not self.steps[-1].passed else self.test_name
+        self.failed_checks = [
+            self._failed_keywords.get(one)
+            or FailedCheck(place, "Robot Framework", "it to pass", first_sentence(one), one)
+            for one in failures(error)
+        ]
 
     def machine_rented(self, instance_id: int, gpu_name: str, hourly_usd: float, rented_at: float) -> None:
         """Says that the test has this machine, since that moment (monotonic)."""
@@ -248,10 +316,15 @@ class Report:
             "resources": self.resources,
             "timings": dict(self.timings()),
             "cost": self.cost,
-            "validation": {"success": passed, **self.validation, "error": error},
+            "validation": {
+                "success": passed,
+                **self.validation,
+                "error": error,
+                "cause": None if error is None else cause(error),
+            },
             "metrics": self.all_metrics(),
             "claims": self.claims,
-            "checks": [{"what": c.what, "witness": c.witness, "counted": dict(c.counted)} for c in self.checks],
+            "checks": [check.document() for check in (*self.failed_checks, *self.checks)],
             "not_witnessed": list(dict.fromkeys(self.not_witnessed)),
             **{key: value for section in self.sections for key, value in section.document().items()},
         }
@@ -300,10 +373,11 @@ class Report:
             if values:
                 lines += [f"{heading}:", *(f"   {key + ':':<28} {value}" for key, value in values.items())]
         lines += [line for section in self.sections for line in section.lines()]
-        lines += ["Checked:"] if self.checks else []
+        lines += ["Checked:"] if self.checks or self.failed_checks else []
+        lines += [f"   {check.line()}" for check in self.failed_checks]
         lines += [f"   {check.what}: {counts(check.counted)}  (by {check.witness})" for check in summed_up(self.checks)]
         lines += [f"   not witnessed: {witness}" for witness in dict.fromkeys(self.not_witnessed)]
-        lines += [f"Result: {'✗ ' + error.splitlines()[0] if error else '✓ passed'}", RULE]
+        lines += [f"Result: {'✓ passed' if error is None else '✗ ' + cause(error)}", RULE]
         return lines
 
     def _cost_lines(self) -> dict[str, Json]:
@@ -354,21 +428,22 @@ def current() -> Report:
 
 
 def write_document(folder: Path, name: str, document: Json) -> Path:
-    """Writes `<name>_<epoch>.json`, whole or not at all, and never over another one.
+    """Write `<name>_<epoch>.json`, whole or not at all, and never over another one.
+
+    Its mode is what the umask leaves of 0666, so that whoever may read the log may read the report.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; nothing is left behind then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = KNOWN.redact(json.dumps(document, indent=2, ensure_ascii=False)).text
-    handle, written = tempfile.mkstemp(dir=folder, prefix=f".{name}_")
+    written = folder / f".{name}_{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with written.open("x", encoding="utf-8") as stream:
             stream.write(text + "\n")
-        Path(written).chmod(0o644)
-        return _link_to_free_name(Path(written), folder / f"{name}_", int(time.time()))
+        return _link_to_free_name(written, folder / f"{name}_", int(time.time()))
     finally:
-        Path(written).unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
 
 
 def _link_to_free_name(written: Path, stem: Path, epoch: int) -> Path:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from rekindle.report import Check, MachineCost, counts, summed_up
+from rekindle.report import Check, FailedCheck, MachineCost, counts, summed_up
+
+# Readable on the white and on the dark background of log.html.
+RED = ' style="color:#e0332c;font-weight:bold"'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A plain HTML table; every cell is escaped."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, red_rows: int = 0) -> str:
+    """A plain HTML table; every cell is escaped. The first `red_rows` rows are red."""
     style = 'style="text-align:left;padding:3px 12px 3px 0;border-bottom:1px solid #88888866"'
     head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(
+        f"<tr{RED if row < red_rows else ''}>"
+        + "".join(f"<td {style}>{escape(str(cell))}</td>" for cell in cells)
+        + "</tr>"
+        for row, cells in enumerate(rows)
+    )
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
 
 
@@ -50,9 +58,18 @@ def machines_table(machines: Iterable[MachineCost], now: float) -> str:
     )
 
 
-def checks_table(checks: Iterable[Check]) -> str:
-    """What was checked, how many of it, and who was asked."""
+def checks_table(checks: Iterable[Check], failed: Sequence[FailedCheck] = ()) -> str:
+    """Return what was checked, how much of it and by which witness; failed checks first, in red, with their values."""
+    if not failed:
+        return table(
+            ("what was checked", "how many", "witness"),
+            ((check.what, counts(check.counted), check.witness) for check in summed_up(checks)),
+        )
     return table(
-        ("what was checked", "how many", "witness"),
-        ((check.what, counts(check.counted), check.witness) for check in summed_up(checks)),
+        ("what was checked", "how many", "witness", "expected", "actual"),
+        (
+            *((f"✗ {check.what}", "failed", check.witness, check.expected, check.actual) for check in failed),
+            *((check.what, counts(check.counted), check.witness, "", "") for check in summed_up(checks)),
+        ),
+        red_rows=len(failed),
     )

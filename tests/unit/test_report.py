@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from rekindle.cost import Cost, Life
-from rekindle.errors import Unknown
+from rekindle.errors import Mismatch, Unknown
 from rekindle.report import Report, Step
 from rekindle.tables import checks_table, machines_table
 from rekindle.timeline import timeline
@@ -39,7 +40,7 @@ def test_a_report_has_every_promised_key(tmp_path: Path) -> None:
     assert written.name.startswith("auto_hibernation_report_")
     assert document["test_name"] == "auto_hibernation"
     assert set(document["timings"]) == {"provision_sec", "create_files_sec", "total_sec", "total_min"}
-    assert document["validation"] == {"success": True, "error": None}
+    assert document["validation"] == {"success": True, "error": None, "cause": None}
     assert document["resources"]["test_files_count"] == 5
 
 
@@ -48,7 +49,21 @@ def test_two_reports_of_one_second_do_not_overwrite_each_other(tmp_path: Path) -
     second = _report().write(tmp_path, passed=False, error="A byte was wrong.")
     assert first != second
     assert json.loads(first.read_text())["validation"]["success"] is True
-    assert json.loads(second.read_text())["validation"] == {"success": False, "error": "A byte was wrong."}
+    assert json.loads(second.read_text())["validation"] == {
+        "success": False,
+        "error": "A byte was wrong.",
+        "cause": "A byte was wrong.",
+    }
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o027, 0o640)])
+def test_the_mode_of_a_report_follows_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        written = _report().write(tmp_path, passed=True, error=None)
+    finally:
+        os.umask(before)
+    assert written.stat().st_mode & 0o777 == mode
 
 
 def test_nothing_is_left_behind_when_a_report_cannot_be_written(tmp_path: Path) -> None:
@@ -86,6 +101,53 @@ def test_the_summary_tells_the_error_and_what_was_not_witnessed() -> None:
     assert "objects hash to their names: 12 objects, 64 000 000 bytes  (by bucket)" in text
     assert "not witnessed: market: VAST_API_KEY is not given" in text
     assert "Result: ✗ One byte differs." in text
+
+
+def test_the_result_is_the_cause_without_the_frames_of_robot() -> None:
+    error = "Setup failed:\nSeveral failures occurred:\n\n1) One byte differs.\nDetails\n\n2) Another one."
+    assert "Result: ✗ One byte differs." in _report().summary(error=error)
+    assert _report().document(passed=False, error=error)["validation"] == {
+        "success": False,
+        "error": error,
+        "cause": "One byte differs.",
+    }
+
+
+def test_a_failed_check_is_listed_with_expected_and_actual_values() -> None:
+    report = _report()
+    report.add_check("manifest taken", "SSH", files=1010)
+    message = "The manifest of <a> differs. Look at it."
+    error = Mismatch(message, expected="1010 files", actual="1009 files")
+    report.keyword_failed("Workspace Should Equal Manifest", "WorkspaceLibrary", "Compares.", message, error)
+    report.keyword_failed("Run Keywords", "BuiltIn", "Executes all.", message)
+    report.keyword_failed("A Caught Check", "BuiltIn", "Fails.", "This was expected by the test.")
+    report.test_failed(f"Setup failed:\n{message}\n\nAlso teardown failed:\nNo keyword with name 'X' found.")
+    own, later, passed = json.loads(json.dumps(report.document(passed=False, error=message)["checks"]))
+    assert own == {
+        "what": "Workspace Should Equal Manifest",
+        "witness": "WorkspaceLibrary",
+        "counted": {},
+        "passed": False,
+        "expected": "1010 files",
+        "actual": "1009 files",
+        "message": message,
+    }
+    assert (later["what"], later["actual"]) == ("[2/5] Create files", "No keyword with name 'X' found.")
+    assert passed == {"what": "manifest taken", "witness": "SSH", "counted": {"files": 1010}, "passed": True}
+    line = "✗ Workspace Should Equal Manifest: expected 1010 files; actual 1009 files  (by WorkspaceLibrary)"
+    assert f"   {line}" in report.summary(error=message)
+    rows = checks_table(report.checks, report.failed_checks).split("<tr")
+    assert [("color:#e0332c" in row, "✗" in row) for row in rows[2:]] == [(True, True), (True, True), (False, False)]
+    assert ">1010 files<" in rows[2]
+    assert ">1009 files<" in rows[2]
+
+
+def test_an_error_without_values_is_listed_with_its_documentation_and_its_first_sentence() -> None:
+    report = _report()
+    report.keyword_failed("Should Be Equal", "BuiltIn", "Fails if the given objects are unequal.", "1 != 2")
+    report.test_failed("1 != 2")
+    (check,) = report.failed_checks
+    assert (check.expected, check.actual) == ("Fails if the given objects are unequal.", "1 != 2")
 
 
 def test_the_headline_tells_the_most_that_was_checked() -> None:

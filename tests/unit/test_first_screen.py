@@ -1,0 +1,69 @@
+"""The first screen of log.html names the cause of each failure, grouped by suite."""
+
+from __future__ import annotations
+
+import io
+
+from robot import result, running
+
+from library_parts.first_screen import FirstScreen
+
+SUITE = """
+*** Test Cases ***
+Passes
+    Set Test Message    7.6 s, checked 9 files
+
+Fails
+    [Setup]    Fail    Snapshot 41ab cannot be restored: 3 of 9 files are affected.\\nDetails.
+    No Operation
+"""
+
+
+def _run(*suites: running.TestSuite, root: str = "") -> result.TestSuite:
+    top = running.TestSuite.from_string(root)
+    top.name = "Rekindle"
+    top.suites = suites
+    quiet = io.StringIO()
+    return top.run(output=None, listener=FirstScreen(), stdout=quiet, stderr=quiet).suite
+
+
+def _suite(name: str, text: str) -> running.TestSuite:
+    suite = running.TestSuite.from_string(text)
+    suite.name = name
+    return suite
+
+
+def test_failed_tests_come_first_in_the_list_of_their_suite() -> None:
+    shown = _run(_suite("Wake", SUITE), _suite("Auto", SUITE)).metadata
+    entry = """- ✗ *Fails*: Snapshot 41ab cannot be restored: 3 of 9 files are affected.
+- ✓ Passes: 7.6 s, checked 9 files"""
+    assert dict(shown) == {"Auto": entry, "Wake": entry}
+
+
+def test_a_suite_below_another_is_named_with_it() -> None:
+    folder = running.TestSuite("Phase3")
+    folder.suites = [_suite("Wake", SUITE)]
+    assert list(_run(folder).metadata) == ["Phase3 / Wake"]
+
+
+def test_a_setup_of_the_outermost_suite_is_named_once() -> None:
+    setup = "*** Settings ***\nSuite Setup    Fail    The disk is full: 0 bytes are free.\\nSecond line."
+    assert dict(_run(_suite("Wake", SUITE), root=setup).metadata) == {
+        "Rekindle": "- ✗ *Suite setup failed*: The disk is full: 0 bytes are free."
+    }
+
+
+def test_a_teardown_of_a_suite_does_not_hide_what_its_tests_found() -> None:
+    teardown = SUITE + "\n*** Settings ***\nSuite Teardown    Fail    Machine 7 was destroyed, but is still rented.\n"
+    assert _run(_suite("Wake", teardown)).metadata["Wake"].splitlines() == [
+        "- ✗ *Suite teardown failed*: Machine 7 was destroyed, but is still rented.",
+        "- ✗ *Fails*: Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
+        "- ✓ Passes: 7.6 s, checked 9 files",
+    ]
+
+
+def test_a_skipped_test_says_why() -> None:
+    skipped = "*** Test Cases ***\nLeft Out\n    Skip    The target has no standbys."
+    assert _run(_suite("Journey", skipped)).metadata["Journey"] == (
+        "- Left Out was skipped: The target has no standbys."
+    )
