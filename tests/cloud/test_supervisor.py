@@ -23,6 +23,7 @@ import pytest
 from sandbox.processes import ProcessId
 from sandbox.state import StateDir
 from sandbox.supervisor import Standing, standing
+from tests.accounts import ROOT_ONLY
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
 from tests.nightly import nightly_but
 
@@ -595,7 +596,7 @@ def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a directory of another user")
+@ROOT_ONLY
 def test_the_directory_of_another_user_is_refused(own_cloud: CloudUnderTest) -> None:
     own_cloud.state_dir.mkdir()
     os.chown(own_cloud.state_dir, 65534, 65534)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from rekindle.errors import Misconfigured, RekindleError, Unknown
-from rekindle.manifest import Manifest, take_manifest
+from rekindle.manifest import Manifest, compare, take_manifest
 from rekindle.workspace_files import WorkspacePlan, create_test_files
 from sandbox.control.sync import EXCLUDES
+from tests.accounts import IS_ROOT, ROOT_ONLY
 from tests.unit.local_machine import LocalMachine, tools
 
 PLAN = WorkspacePlan(prefix="test", small_files=20, large_bytes=1_000_001)
@@ -49,10 +50,15 @@ def test_writes_the_whole_mixture(tmp_path: Path) -> None:
     assert {"test-more/two  spaces, maçã, 漢字 and a\nnew line.txt", "test-more/latin-1 caf\udce9.txt"} <= set(entries)
     files = [entry for entry in entries.values() if entry.kind == "file"]
     assert {entry.mode for entry in files} == {0o644, 0o600, 0o755, 0o640, 0o444}
-    others = {(1234, 1234), (1234, 4321)} if os.geteuid() == 0 else set()
-    assert {(entry.uid, entry.gid) for entry in entries.values()} == {(os.geteuid(), os.getegid())} | others
     assert len({entry.mtime_ns for entry in files}) == len(files) - 1
     assert all(entry.mtime_ns % 1000 for entry in files)
+
+
+def test_owners_differ_where_the_user_may_give_files_away(tmp_path: Path) -> None:
+    manifest = filled(tmp_path / "workspace")
+    others = {(1234, 1234), (1234, 4321)} if IS_ROOT else set()
+    assert {(entry.uid, entry.gid) for entry in manifest.entries.values()} == {(os.geteuid(), os.getegid())} | others
+    assert bool(compare(manifest, manifest).not_witnessed) == (not IS_ROOT)
 
 
 def test_bytes_follow_from_the_nonce(tmp_path: Path) -> None:
@@ -128,7 +134,7 @@ def test_the_nonce_is_only_text(tmp_path: Path) -> None:
     assert len(list((tmp_path / "test-more" / "small").iterdir())) == PLAN.small_files
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try to be nobody, or root that may do little")
+@ROOT_ONLY
 @pytest.mark.parametrize(
     ("walls", "owner"),
     [
