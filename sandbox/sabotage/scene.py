@@ -70,7 +70,7 @@ class Scene:
     """
 
     def __init__(self, state: StateDir, tell: Callable[[dict[str, str]], None]) -> None:
-        """Begins to listen. `tell` takes what is to be told: {"acted": …} or {"trouble": …}."""
+        """Begins to listen. `tell` takes the messages: {"acted": …}, {"could_not_act": …} or {"trouble": …}."""
         self.state = state
         self._tell = tell
         self._config, self._secrets = state.config(), state.secrets()
@@ -195,6 +195,14 @@ class Scene:
     def acted(self, text: str) -> None:
         """Notes that the lie was told. A run in which no saboteur acted proves nothing."""
         self._tell({"acted": text})
+
+    def could_not_act(self, reason: str) -> None:
+        """Report that this account cannot create the condition that the saboteur needs, and why.
+
+        Such a run counts as "not touched" and does not fail the experiment. Call it only for lack of privileges: a
+        saboteur that found nothing to change is a defect of the saboteur or of its list of suites.
+        """
+        self._tell({"could_not_act": reason})
 
     def close(self) -> None:
         """Takes back all subscriptions and faults. What was done to files and objects stays done."""

@@ -15,15 +15,17 @@ from pathlib import Path
 from sandbox.sabotage.saboteur import OWN, Saboteur, Unusable, saboteurs
 from tests.cloud_under_test import PROJECT_DIR
 from tests.detection import table
-from tests.detection.trials import WANTED, Ground, Outcome, Stopped, Trial
+from tests.detection.trials import Ground, Outcome, Stopped, Trial
 
 RESULTS = PROJECT_DIR / "results"
 WORKERS = 4  # most of a run is waiting, so there may be more of them than processors
 # For every day: one saboteur of each kind, on a suite that notices it soon, and an honest run of each of those suites.
+# An ordinary user's account cannot let `owners_are_lost` act, and must say so.
 EVERY_DAY = {
     "bill_is_too_low": "auto_hibernation",
     "destroyed_machine_lives": "many_files",
     "hash_tool_is_missing": "many_files",
+    "owners_are_lost": "many_files",
     "pack_is_missing": "large_snapshot",
     "restore_drops_a_file": "many_files",
     "timings_are_flattered": "automatic_failover",
@@ -56,11 +58,10 @@ def main() -> int:
     finding = table.found([one for one, _ in chosen], experiment.outcomes, time.monotonic() - begun)
     table.write(RESULTS, finding)
     print(
-        f"{finding['detected']} of {finding['saboteurs']} saboteurs detected, {finding['false_alarms']} false alarms "
-        f"in {finding['honest_runs']} honest runs ({table.summary(experiment.outcomes)}; {finding['seconds']} s). "
+        f"{table.headline(finding)} ({table.summary(experiment.outcomes)}; {finding['seconds']} s). "
         f"See {RESULTS / 'detection.html'}"
     )
-    return 0 if all(outcome.verdict in WANTED for outcome in experiment.outcomes) else EXIT_FAILED
+    return 0 if all(outcome.as_wanted for outcome in experiment.outcomes) else EXIT_FAILED
 
 
 def _chosen(known: dict[str, tuple[Saboteur, Path]], only: Sequence[str]) -> list[tuple[Saboteur, Path]]:
@@ -143,7 +144,9 @@ class Experiment:
         print(
             f"[{len(self.outcomes)}/{self._all}] {name:<56} {outcome.verdict:<12} {outcome.seconds:5.1f} s", flush=True
         )
-        if outcome.verdict not in WANTED:
+        if outcome.as_wanted and outcome.obstacle:
+            print(f"      {outcome.obstacle}", flush=True)
+        elif not outcome.as_wanted:
             left = RESULTS / (outcome.folder or "")
             print(f"      {outcome.message}\n      acts: {outcome.acts[:3] or 'none'}; see {left}", flush=True)
 

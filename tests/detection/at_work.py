@@ -25,6 +25,7 @@ class Nobody:
 
     def __init__(self) -> None:
         self.acts: list[str] = []
+        self.obstacles: list[str] = []
         self.troubles: list[str] = []
 
     def __enter__(self) -> Self:
@@ -35,7 +36,7 @@ class Nobody:
 
 
 class AtWork(Nobody):
-    """Collects what the saboteur says that it did, and the troubles that it had."""
+    """Collects what the saboteur did, why it could not act, and its own failures."""
 
     def __init__(self, file: Path, state_dir: Path) -> None:
         super().__init__()
@@ -82,6 +83,7 @@ class AtWork(Nobody):
                 said = json.loads(line)
                 if "acted" in said and said["acted"] not in self.acts:  # some lies are told at each request
                     self.acts.append(said["acted"])
+                self.obstacles += [said["could_not_act"]] if "could_not_act" in said else []
                 self.troubles += [said["trouble"]] if "trouble" in said else []
         self._ready.set()  # it will never be: nobody needs to wait
 

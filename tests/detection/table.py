@@ -20,12 +20,17 @@ table { border-collapse: collapse; width: 100%; table-layout: fixed; } th:nth-ch
 ul { margin: 0; padding-left: 1.2em; } td { overflow-wrap: anywhere; }
 th, td { text-align: left; vertical-align: top; padding: .3em .8em; }
 tr { border-top: 1px solid #ccc; } .good { color: #06662e; } .bad { color: #a80000; font-weight: bold; }
+.open { color: #6b5900; }
 small { color: #555; display: block; }
 """
 
 
 def found(saboteurs: Sequence[Saboteur], outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
-    """The whole finding. A saboteur counts as detected when every run of every suite that it touches detected it."""
+    """The whole finding.
+
+    A saboteur counts as detected when every run in which it could act detected it. It counts as not touched when this
+    account could not let it act in any run.
+    """
     rows = []
     for one in saboteurs:
         runs = [outcome for outcome in outcomes if outcome.trial.saboteur == one]
@@ -37,7 +42,8 @@ def found(saboteurs: Sequence[Saboteur], outcomes: Sequence[Outcome], seconds: f
                     "seen": one.seen,
                     "rule": one.rule,
                     "noticed": one.noticed.pattern,
-                    "detected": all(run.verdict == "detected" for run in runs),
+                    "detected": any(run.verdict == "detected" for run in runs) and all(run.as_wanted for run in runs),
+                    "not_touched": all(run.as_wanted and run.verdict == "not touched" for run in runs),
                     "runs": [_run(run) for run in runs],
                 }
             )
@@ -46,6 +52,7 @@ def found(saboteurs: Sequence[Saboteur], outcomes: Sequence[Outcome], seconds: f
     return {
         "saboteurs": len(rows),
         "detected": sum(row["detected"] is True for row in rows),
+        "not_touched": sum(row["not_touched"] is True for row in rows),
         "honest_runs": len(honest),
         "false_alarms": sum(outcome.verdict != "passed" for outcome in honest),
         "runs": dict(sorted(counted.items())),
@@ -65,11 +72,18 @@ def write(folder: Path, finding: dict[str, Any]) -> None:
         (folder / name).chmod(0o644)
 
 
-def page(finding: dict[str, Any]) -> str:
-    head = (
+def headline(finding: dict[str, Any]) -> str:
+    """The score in one line."""
+    untouched = finding["not_touched"]
+    return (
         f"{finding['detected']} of {finding['saboteurs']} saboteurs detected, "
-        f"{finding['false_alarms']} false alarms in {finding['honest_runs']} honest runs, {finding['seconds']} s"
+        + (f"{untouched} not touched for lack of privileges, " if untouched else "")
+        + f"{finding['false_alarms']} false alarms in {finding['honest_runs']} honest runs"
     )
+
+
+def page(finding: dict[str, Any]) -> str:
+    head = f"{headline(finding)}, {finding['seconds']} s"
     rows = "".join(_row(row) for row in finding["table"])
     return (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Detection</title><style>{_STYLE}</style>'
@@ -80,7 +94,7 @@ def page(finding: dict[str, Any]) -> str:
 
 
 def _row(row: dict[str, Any]) -> str:
-    color = "good" if row["detected"] else "bad"
+    color = "good" if row["detected"] else "open" if row["not_touched"] else "bad"
     return (
         f'<tr id="{escape(row["name"])}"><td><b class="{color}">{escape(row["name"])}</b><br>{escape(row["breaks"])}'
         f"<small>Seen: {escape(row['seen'])}</small><td>{escape(row['rule'])}"
@@ -101,7 +115,12 @@ def _by_suite(runs: Sequence[dict[str, Any]]) -> str:
                 _line(suite, told, f"{min(seconds):.0f} to {max(seconds):.0f} s", wanted[0]["message"], "good")
             )
         for run in of_suite:
-            if run["verdict"] not in WANTED:
+            if run["obstacle"]:
+                told = f"{run['verdict']} in run {run['number']}"
+                words = "; ".join(filter(None, (run["obstacle"], run["message"])))
+                color = "open" if run["verdict"] == "not touched" else "bad"
+                lines.append(_line(suite, told, f"{run['seconds']:.0f} s", words, color))
+            elif run["verdict"] not in WANTED:
                 told = f"{run['verdict']} in run {run['number']}"
                 lines.append(_line(suite, told, f"{run['seconds']:.0f} s", run["message"], "bad"))
     return f"<ul>{''.join(lines) or '<li>none</li>'}</ul>"

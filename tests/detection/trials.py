@@ -66,6 +66,7 @@ class Outcome:
     Attributes:
         message: the first failing check's; None when all passed.
         acts: what the saboteur said that it did.
+        obstacle: why this account could not let the saboteur act; None when nothing prevented it.
         seconds: of the run.
         folder: what the run left, where it was kept.
     """
@@ -75,7 +76,13 @@ class Outcome:
     seconds: float
     message: str | None = None
     acts: list[str] = field(default_factory=list)
+    obstacle: str | None = None
     folder: str | None = None
+
+    @property
+    def as_wanted(self) -> bool:
+        """Whether the experiment may be green with this outcome."""
+        return self.verdict in WANTED or (self.verdict == "not touched" and self.obstacle is not None)
 
 
 class Ground:
@@ -103,8 +110,8 @@ class Ground:
         except BaseException:
             self._renew()
             raise
-        self._clean = trial.saboteur is None and outcome.verdict in WANTED
-        if outcome.verdict in WANTED:
+        self._clean = trial.saboteur is None and outcome.as_wanted
+        if outcome.as_wanted:
             shutil.rmtree(folder)
         else:
             outcome.folder = str(folder.relative_to(self._results.parent))
@@ -130,7 +137,9 @@ class Ground:
         except (DataError, ValueError) as error:
             console = (folder / "console.txt").read_text(errors="replace").strip()[-500:]
             return Outcome(trial, "broken", seconds, f"There is no result ({error}). Robot said: {console}", work.acts)
-        return Outcome(trial, judge(trial.saboteur, message, work.acts), seconds, message, work.acts)
+        obstacle = work.obstacles[0] if work.obstacles and not work.acts else None
+        verdict = judge(trial.saboteur, message, work.acts, obstacle)
+        return Outcome(trial, verdict, seconds, message, work.acts, obstacle)
 
     def _start(self, trial: Trial) -> None:
         if self._up and (trial.saboteur or not self._clean):
@@ -184,12 +193,19 @@ class Ground:
                 process.wait()
 
 
-def judge(saboteur: Saboteur | None, message: str | None, acts: list[str]) -> Verdict:
-    """Whether a suite is right about its cloud, given its first failing check's message (None: it passed)."""
+def judge(saboteur: Saboteur | None, message: str | None, acts: list[str], obstacle: str | None = None) -> Verdict:
+    """Whether a suite is right about its cloud.
+
+    Args:
+        saboteur: None for an honest run.
+        message: of the first failing check; None when all passed.
+        acts: what the saboteur did.
+        obstacle: why this account could not let it act. The cloud was honest then, and the suite must pass.
+    """
     if saboteur is None:
         return "passed" if message is None else "false alarm"
     if not acts:
-        return "not touched"
+        return "false alarm" if obstacle and message is not None else "not touched"
     if message is None:
         return "missed"
     return "detected" if saboteur.noticed.search(message) else "wrong reason"

@@ -129,6 +129,16 @@ def test_only_the_intended_check_counts(flat: Path, message: str | None, acts: l
     assert judge(load(flat), message, acts) == verdict
 
 
+def test_a_saboteur_without_the_privileges_to_act_is_not_touched(flat: Path) -> None:
+    one, obstacle = load(flat), "only root can create files of other users"
+    assert judge(one, None, [], obstacle) == "not touched"
+    assert judge(one, FLATTENED, [], obstacle) == "false alarm"  # the cloud was honest
+    trial = Trial("wake_hibernation", one)
+    assert Outcome(trial, "not touched", 1.0, obstacle=obstacle).as_wanted
+    assert not Outcome(trial, "not touched", 1.0).as_wanted
+    assert not Outcome(trial, "false alarm", 1.0, "differs", obstacle=obstacle).as_wanted
+
+
 def test_an_honest_run_must_pass() -> None:
     assert judge(None, None, []) == "passed"
     assert judge(None, "differs", []) == "false alarm"
@@ -196,3 +206,22 @@ def test_three_of_three_or_it_was_not_detected(flat: Path, tmp_path: Path) -> No
     assert 'many_files: <span class="bad">false alarm in run 1</span> (1 s)<small>x</small>' in page
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+
+
+def test_the_table_keeps_what_could_not_act_apart(flat: Path) -> None:
+    """Not detected, not missed: the account has no means to tell this lie."""
+    flat_modes = load(flat)
+    unable = dataclasses.replace(flat_modes, name="unable")
+    idle = dataclasses.replace(flat_modes, name="idle")
+    obstacle = "only root can create files of other users"
+    runs = [
+        *outcomes(flat_modes, "detected"),
+        Outcome(Trial("wake_hibernation", unable), "not touched", 1.0, obstacle=obstacle),
+        *outcomes(idle, "not touched"),
+    ]
+    finding = table.found([flat_modes, unable, idle], runs, 9.0)
+    assert (finding["saboteurs"], finding["detected"], finding["not_touched"]) == (3, 1, 1)
+    page = table.page(finding)
+    assert "1 of 3 saboteurs detected, 1 not touched for lack of privileges, 0 false alarms" in page
+    assert f'<span class="open">not touched in run 1</span> (1 s)<small>{obstacle}</small>' in page
+    assert '<span class="bad">not touched in run 1</span> (1 s)</ul>' in page

@@ -14,11 +14,15 @@ SUITES = ("wake_hibernation", "many_files", "multiple_failovers", "automatic_fai
 def sabotage(scene: Scene) -> None:
     @scene.on("restore.finished")
     def take_over(data: dict[str, Any]) -> None:
-        entries = list((scene.machine_dir(data["instance_id"]) / "workspace").rglob("*"))
         ours = os.getuid(), os.getgid()
-        for path in entries:
+        entries = (scene.machine_dir(data["instance_id"]) / "workspace").rglob("*")
+        theirs = [path for path in entries if (path.lstat().st_uid, path.lstat().st_gid) != ours]
+        for path in theirs:
             os.chown(path, *ours, follow_symlinks=False)
-        scene.acted(f"made {len(entries)} entries those of {ours[0]}:{ours[1]}")
+        if theirs:
+            scene.acted(f"made {len(theirs)} entries those of {ours[0]}:{ours[1]}")
+        elif ours[0]:
+            scene.could_not_act("only root can create files of other users, so no owner can be lost")
 
     @scene.on("failover.phase")
     def after_failover(data: dict[str, Any]) -> None:
