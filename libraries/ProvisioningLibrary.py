@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from robot.api import logger
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
-from robot.libraries.DateTime import convert_time
 
 from library_parts import paying
 from library_parts.console import tell
 from library_parts.first_screen import FirstScreen
+from library_parts.given import seconds_of, visible_variables
 from library_parts.redacting import Redacting
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
 from rekindle import renting, target
-from rekindle.errors import Misconfigured, Mismatch, RekindleError
+from rekindle.errors import Mismatch, RekindleError
 from rekindle.hiding import HidingAdapter
 from rekindle.rented import RentedMachine
+from rekindle.variable_checks import check, near_misses
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending(), FirstScreen()])
@@ -33,13 +32,16 @@ class ProvisioningLibrary:
     when Robot dies, and [Destroy All Machines And Prove It] belongs in every suite's teardown.
     """
 
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
     @keyword
     def open_target(
         self,
         kind: str,
         budget_usd: float | str | None = None,
         declined: str = "",
-        state_dir: target.StateDir | None = None,
+        state_dir: str | Path | None = None,
         env_file: Path | None = None,
     ) -> None:
         """Opens the cloud under test; does nothing when this run has opened it already.
@@ -48,13 +50,14 @@ class ProvisioningLibrary:
             kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key
                 from the environment or a file, under the names that `python -m sandbox env` prints.
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
-                Each process that pabot starts is a run of its own.
+                The embedded cloud is free: no limit when not given. Each process that pabot starts is a run of its own.
             declined: witnesses that cannot be asked, with commas between them: `market` (no key of the GPU market),
                 `restic` (no such program on this side), `gcp` (no token of the CPU cloud). Reports then say "not
                 witnessed".
-            state_dir: where the embedded cloud keeps everything, so that several can stand side by side; the default
-                one is kept between runs. `temporary` is a cloud for this process alone, removed when that ends;
-                `breakable` is such a cloud whose network can be broken and whose clocks can be set.
+            state_dir: directory where the embedded cloud keeps its state, so that several can stand side by side; the
+                default one is kept between runs. A new directory is created only in one that exists. `temporary` is a
+                cloud for this process alone, removed at its end; `breakable` is such a cloud with a network that can
+                be broken and clocks that can be set.
             env_file: `NAME=value` lines for what the environment lacks; `.env` in the project when not given.
 
         Raises:
@@ -65,7 +68,7 @@ class ProvisioningLibrary:
             target.kind(kind),
             budget_usd=target.budget(budget_usd),
             declined=target.witnesses(declined),
-            state_dir=state_dir,
+            state_dir=target.state_directory(state_dir),
             env_file=env_file,
         )
         for warning in opened.warnings:
@@ -75,53 +78,21 @@ class ProvisioningLibrary:
         built_in.set_suite_metadata("Run", opened.run_id, top=True)
 
     @keyword
-    def variables_should_be_numbers(self, *names: str) -> None:
-        """Makes sure, before anything is rented, that variables which a user may set are numbers above zero.
+    def variables_should_be_legal(self) -> None:
+        """Check every variable that a user can set, before anything is rented; `docs/variables.md` lists them.
 
-        Args:
-            names: of the variables, without `${}`.
-
-        Raises:
-            AssertionError: names the variable and its value.
-        """
-        _check(names, lambda value: 0 < float(value) < math.inf, "a number above zero, such as {}:0.5")
-
-    @keyword
-    def variables_should_be_whole_numbers(self, *names: str) -> None:
-        """Makes sure, before anything is rented, that variables which a user may set are 1, 2, 3, …
-
-        Args:
-            names: of the variables, without `${}`.
+        Variables given on the command line are checked even if the present suites do not use them. A name that
+        resembles a variable (`MAX_PRISE`) causes a warning.
 
         Raises:
-            AssertionError: names the variable and its value.
+            AssertionError: one sentence for each wrong variable, with its value, type, unit, bounds and an example.
         """
-        _check(names, lambda value: value.isdecimal() and int(value) > 0, "a whole number above zero, such as {}:5")
-
-    @keyword
-    def variable_should_be_one_of(self, name: str, *choices: str) -> None:
-        """Makes sure, before anything is rented, that a variable which a user may set has a value that means something.
-
-        Args:
-            name: of the variable, without `${}`.
-            choices: what it may be.
-
-        Raises:
-            AssertionError: names the variable, its value and the choices.
-        """
-        _check([name], choices.__contains__, " or ".join(choices))
-
-    @keyword
-    def variables_should_be_times(self, *names: str) -> None:
-        """Makes sure, before anything is rented, that variables which a user may set are times above zero.
-
-        Args:
-            names: of the variables, without `${}`.
-
-        Raises:
-            AssertionError: names the variable and its value.
-        """
-        _check(names, lambda value: cast(float, convert_time(value)) > 0, "a time above zero, such as {}:300s")
+        values = visible_variables()
+        for name, meant in near_misses(values).items():
+            if name not in self._warned:
+                self._warned.add(name)
+                logger.warn(f"The suites have no variable {name}, so it has no effect. Did you mean {meant}?")
+        check(values, seconds_of)
 
     @keyword
     def close_target(self) -> None:
@@ -291,15 +262,3 @@ class ProvisioningLibrary:
         opened.renter.expect_no_more()
         done = f"{len(left)} destroyed" if left else "nothing was left to destroy"
         tell(f"Clean-up: {done}; all {len(opened.machines)} machines of this run are proven gone")
-
-
-def _check(names: Iterable[str], fits: Callable[[str], bool], needed: str) -> None:
-    """Makes sure that variables have values that fit; `{}` in what is needed stands for the name of one."""
-    for name in names:
-        value = str(BuiltIn().get_variable_value(f"${name}"))
-        try:
-            right = fits(value)
-        except ValueError:  # it cannot even be read
-            right = False
-        if not right:
-            raise Misconfigured(f"{name} must be {needed.format(name)}; it is {value!r}.")

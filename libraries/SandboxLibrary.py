@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from robot.api.deco import keyword, library
@@ -41,7 +42,7 @@ class SandboxLibrary:
         self,
         budget_usd: float | None = None,
         declined: str = "",
-        state_dir: target.StateDir | None = None,
+        state_dir: str | Path | None = None,
         **variables: str,
     ) -> None:
         """Opens the embedded cloud by the variables of a live target: what a suite does on live can be tried for free.
@@ -55,11 +56,14 @@ class SandboxLibrary:
         Raises:
             AssertionError: as [Open Target] on live; also when a target is open already.
         """
-        cloud = target.embedded_cloud(state_dir)
+        cloud = target.embedded_cloud(target.state_directory(state_dir))
         cloud.up()
         environment = cloud.environment | variables
         opened = target.open_target(
-            "live", budget_usd=budget_usd, declined=target.witnesses(declined), environment=environment
+            "live",
+            budget_usd=target.budget(budget_usd),
+            declined=target.witnesses(declined),
+            environment=environment,
         )
         tell(f"Target: live at {opened.settings.dumont_api_url}")
 

@@ -6,6 +6,7 @@ A process opens one target, and the keyword libraries share it.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
 from rekindle.books import Books, RunBill
@@ -37,6 +38,7 @@ from rekindle.renting import Renter
 from rekindle.settings import Settings
 from rekindle.standby import Standby, Standbys
 from rekindle.sweeping import Sweeper, Swept
+from rekindle.variables import BY_NAME
 
 if TYPE_CHECKING:
     from rekindle.restic_repository import Stored
@@ -61,7 +63,7 @@ class Choice:
 
     Attributes:
         kind: `sandbox` starts the embedded cloud, or joins it; `live` reads the environment and `.env`.
-        budget_usd: the most that this run may spend, USD.
+        budget_usd: the most that this run may spend, USD; None is no limit, which only the embedded cloud allows.
         declined: witnesses that the user cannot give.
         state_dir: where the embedded cloud keeps everything, so that several can stand side by side; its own default
             when None. A `temporary` one belongs to this process, and is removed when that ends; so is a `breakable`
@@ -282,42 +284,39 @@ def open_target(
 
 
 def witnesses(text: str) -> frozenset[Witness]:
-    """Reads the names of witnesses, with commas between them.
+    """Return the witnesses that a text names, with commas between them.
 
     Raises:
         Misconfigured: there is no such witness.
     """
-    named = {name.strip() for name in text.split(",") if name.strip()}
-    if strangers := named - set(get_args(Witness)):
-        raise Misconfigured(
-            f"DECLINED_WITNESSES names {', '.join(sorted(strangers))}, but the witnesses that can be declined are "
-            f"{', '.join(get_args(Witness)[:-1])} and {get_args(Witness)[-1]}."
-        )
-    return frozenset(witness for witness in get_args(Witness) if witness in named)
+    return frozenset(cast(tuple[Witness, ...], BY_NAME["DECLINED_WITNESSES"].read(text)))
 
 
 def kind(text: str) -> Kind:
-    """Reads the name of a target, in capitals or not.
+    """Return the target that a text names, in capitals or not.
 
     Raises:
         Misconfigured: there is no such target.
     """
-    for known in get_args(Kind):
-        if text.lower() == known:
-            return known  # type: ignore[no-any-return]  # one of the literals
-    raise Misconfigured(f"TARGET must be {' or '.join(get_args(Kind))}; it is {text!r}.")
+    return cast(Kind, BY_NAME["TARGET"].read(text))
 
 
 def budget(amount: float | str | None) -> float | None:
-    """Reads an amount of money in USD; None stays None.
+    """Return an amount of money in USD; None stays None.
 
     Raises:
         Misconfigured: it is no amount of money.
     """
-    try:
-        return None if amount is None else float(amount)
-    except ValueError:
-        raise Misconfigured(f"BUDGET_USD must be an amount of money in USD, such as 3; it is {amount!r}.") from None
+    return cast(float | None, BY_NAME["BUDGET_USD"].read(amount))
+
+
+def state_directory(text: str | Path | None) -> StateDir | None:
+    """Return the state directory that a text names; None stays None.
+
+    Raises:
+        Misconfigured: the text is a misspelled special name, a file, or a directory whose parent does not exist.
+    """
+    return cast(StateDir | None, BY_NAME["STATE_DIR"].read(text))
 
 
 def embedded_cloud(state_dir: StateDir | None) -> EmbeddedCloud:
@@ -365,7 +364,7 @@ def close() -> None:
 
 
 def _open(choice: Choice) -> Target:
-    if choice.budget_usd is None:
+    if choice.budget_usd is None and choice.kind == "live":
         raise Misconfigured(
             "BUDGET_USD is not set, so nothing that costs money is started. Say how much this run may spend at most: "
             "--variable BUDGET_USD:3"
@@ -401,13 +400,14 @@ def _open(choice: Choice) -> Target:
     ledger = Ledger(STATE_DIR / "ledger.db", target=settings.dumont_api_url)
     sweeper = Sweeper(dumont, market, gcp, ledger)
     swept, trouble = _swept(sweeper, market)
-    budget = Budget(choice.budget_usd)
+    limit_usd = math.inf if choice.budget_usd is None else choice.budget_usd  # the embedded cloud is free
+    budget = Budget(limit_usd)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
     # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
     # moment such files hold credentials.
     tempfile.tempdir = str(folder)
     guard = Guard(settings, ledger, run_id, private_files=folder, watches_cpu_cloud=gcp is not None)
-    books = Books(run_id, choice.budget_usd)
+    books = Books(run_id, limit_usd)
     destroyer = Destroyer(dumont, market, ledger, budget, ended=books.machine_ended)
     return Target(
         choice=choice,

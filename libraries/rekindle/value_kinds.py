@@ -81,7 +81,9 @@ class Number(Kind):
         text = value.strip()
         if re.fullmatch(r"[+-]?\d+,\d+", text):
             raise Rejected(f"with a decimal comma: write {text.replace(',', '.')}")
-        if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
+        # Keywords read whole numbers from digits only.
+        pattern = r"[+-]?\d+" if self.whole else r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?"
+        if not re.fullmatch(pattern, text, re.ASCII | re.IGNORECASE):
             raise Rejected
         return float(text)
 

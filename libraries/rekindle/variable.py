@@ -11,7 +11,7 @@ from rekindle.value_kinds import Duration, Kind, Rejected
 
 Target = Literal["sandbox", "live"]
 
-SHOWN = 60  # characters of a wrong value that a message repeats
+SHOWN = 200  # characters of a wrong value that a message repeats
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ Documentation     The market takes a machine away, nobody clicks, and the work g
 
 Resource          ../../resources/journey.resource
 
-Suite Setup       Open The Target For A Journey
+Suite Setup       Open The Target
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 

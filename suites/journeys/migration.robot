@@ -3,7 +3,7 @@ Documentation     A machine gets another GPU, and loses neither a byte nor the l
 
 Resource          ../../resources/journey.resource
 
-Suite Setup       Open The Target For A Journey
+Suite Setup       Open The Target
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 

@@ -4,7 +4,7 @@ Documentation     A machine is lost again and again, and every time its work goe
 
 Resource          ../../resources/repeated_failovers.resource
 
-Suite Setup       Open The Target For Cycles
+Suite Setup       Open The Target
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 Test Template     Machine Should Survive Again And Again

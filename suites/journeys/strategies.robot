@@ -3,7 +3,7 @@ Documentation     Each way to fail over does what it says; and how fast each is,
 
 Resource          ../../resources/strategies.resource
 
-Suite Setup       Open The Target For A Journey
+Suite Setup       Open The Target
 Suite Teardown    Compare Strategies And Leave Nothing
 Test Teardown     Publish Report And Leave No Snapshot
 Test Template     Machine Should Survive By

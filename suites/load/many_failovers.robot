@@ -4,7 +4,7 @@ Documentation     Many machines are lost in the same moment. None is lost for go
 
 Resource          ../../resources/load.resource
 
-Suite Setup       Open The Target For Load
+Suite Setup       Open The Target
 Suite Teardown    Compare Crowds And Leave Nothing
 Test Teardown     Publish Report And Leave No Machine
 Test Template     Machines Should Survive Together

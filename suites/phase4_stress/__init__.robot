@@ -5,4 +5,5 @@ Documentation    What breaks only when there is much of it: a large model, very 
 Resource         ../../resources/stress.resource
 
 Suite Setup      Open The Target For Stress
-Test Timeout     ${MACHINE_MINUTES} minutes
+# Robot Framework itself stops at an infinite timeout, before a wrong value can be refused.
+Test Timeout     ${{min(float($MACHINE_MINUTES), 1440)}} minutes

@@ -174,10 +174,13 @@ def test_ctrl_c_ends_it_and_both_machines(stage: Stage, tmp_path: Path) -> None:
 
 
 MEANINGLESS = {
-    "CYCLES:many": "CYCLES must be a whole number above zero, such as CYCLES:5; it is 'many'.",
-    "CYCLES:0": "CYCLES must be a whole number above zero, such as CYCLES:5; it is '0'.",
-    "AFTER_FAILED_CYCLE:wait": "AFTER_FAILED_CYCLE must be stop or continue; it is 'wait'.",
-    "MACHINE_MINUTES:inf": "MACHINE_MINUTES must be a number above zero, such as MACHINE_MINUTES:0.5; it is 'inf'.",
+    "CYCLES:many": "CYCLES must be a whole number of failovers from 1 to 1000, such as CYCLES:5; it is 'many'.",
+    "AFTER_FAILED_CYCLE:wait": (
+        "AFTER_FAILED_CYCLE must be stop or continue, such as AFTER_FAILED_CYCLE:continue; it is 'wait'."
+    ),
+    "MACHINE_MINUTES:inf": (
+        "MACHINE_MINUTES must be a number of minutes from 0.1 to 1440, such as MACHINE_MINUTES:30; it is 'inf'."
+    ),
 }
 
 

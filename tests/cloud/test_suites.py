@@ -60,8 +60,8 @@ def test_live_without_a_budget_starts_nothing(stage: Stage, tmp_path: Path) -> N
 def test_an_env_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     options = ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--variable", f"ENV_FILE:{tmp_path}/my.env")
     Run(tmp_path, (*options, "--include", "smoke")).to_its_end().stopped_with(
-        f"ENV_FILE names {tmp_path}/my.env, which does not exist. Mend it, or leave it out: then .env in the project "
-        "is read, where there is one."
+        "ENV_FILE must be the path of a file that exists, such as ENV_FILE:staging.env; it is "
+        f"'{tmp_path}/my.env' (which does not exist)."
     )
 
 
@@ -95,7 +95,7 @@ def test_an_api_that_cannot_be_reached_is_told(stage: Stage, tmp_path: Path) -> 
 
 def test_an_unknown_target_is_told(tmp_path: Path) -> None:
     ended = Run(tmp_path, ("--variable", "TARGET:moon", "--include", "smoke")).to_its_end()
-    ended.stopped_with("TARGET must be sandbox or live; it is 'moon'.")
+    ended.stopped_with("TARGET must be sandbox or live, such as TARGET:live; it is 'moon'.")
 
 
 @pytest.mark.parametrize(

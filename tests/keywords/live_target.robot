@@ -28,7 +28,7 @@ The Market Is Declined
 
 There Is No Such Witness
     Opening Should Fail
-    ...    DECLINED_WITNESSES names sun, but the witnesses that can be declined are market, restic and gcp.
+    ...    DECLINED_WITNESSES must be empty, or any of market, restic, gcp with commas between them, * 'market, sun'.
     ...    declined=market, sun
 
 There Is No Budget
@@ -37,7 +37,9 @@ There Is No Budget
     ...    budget_usd=${None}
 
 The Budget Is No Money
-    Opening Should Fail    BUDGET_USD must be an amount of money, zero or more; it is -1.    budget_usd=${-1}
+    Opening Should Fail
+    ...    BUDGET_USD must be a number of USD from 0 to 10000, such as BUDGET_USD:3; it is -1.0.
+    ...    budget_usd=${-1}
 
 The Password Is Wrong
     Opening Should Fail
@@ -89,7 +91,7 @@ Another Target Is Open
 There Is No Such Target
     VAR    ${kind} =    moon
     Run Keyword And Expect Error
-    ...    TARGET must be sandbox or live; it is 'moon'.
+    ...    TARGET must be sandbox or live, such as TARGET:live; it is 'moon'.
     ...    Open Target    ${kind}
 
 No Target Is Open

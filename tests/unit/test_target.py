@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,9 @@ import pytest
 
 from rekindle import target
 from rekindle.budget import Budget
+from rekindle.embedded import EmbeddedCloud
 from rekindle.errors import Misconfigured
+from rekindle.settings import Settings
 from rekindle.target import Target
 
 # What the market says to the right key.
@@ -134,10 +137,18 @@ def test_a_budget_of_nothing_is_a_budget(variables: dict[str, str]) -> None:
     assert target.open_target("live", budget_usd=0, environment=variables).machines == {}
 
 
-@pytest.mark.parametrize("kind", ["live", "sandbox"])
-def test_without_a_budget_nothing_is_opened(kind: target.Kind) -> None:
+def test_without_a_budget_no_live_target_is_opened() -> None:
     with pytest.raises(Misconfigured, match=r"^BUDGET_USD is not set.*--variable BUDGET_USD:3$"):
-        target.open_target(kind, budget_usd=None)
+        target.open_target("live", budget_usd=None)
+
+
+def test_the_sandbox_is_free_and_needs_no_budget(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(cloud: EmbeddedCloud) -> Settings:
+        cloud._environment = variables
+        return Settings.from_mapping(variables)
+
+    monkeypatch.setattr(EmbeddedCloud, "up", up)
+    assert target.open_target("sandbox", budget_usd=None).budget.limit_usd == math.inf
 
 
 def test_a_live_target_has_no_state_directory(variables: dict[str, str]) -> None:
@@ -236,7 +247,8 @@ def test_a_witness_that_does_not_exist_is_told() -> None:
     with pytest.raises(Misconfigured) as raised:
         target.witnesses("market, sun, moon")
     assert str(raised.value) == (
-        "DECLINED_WITNESSES names moon, sun, but the witnesses that can be declined are market, restic and gcp."
+        "DECLINED_WITNESSES must be empty, or any of market, restic, gcp with commas between them, such as "
+        "DECLINED_WITNESSES:market; it is 'market, sun, moon'."
     )
 
 

@@ -132,6 +132,12 @@ def test_all_wrong_variables_are_named_at_once() -> None:
     assert [line.split()[0] for line in str(refused.value).splitlines()] == ["CYCLES", "HEADLESS"]
 
 
+@pytest.mark.parametrize("text", ["1e3", "100.0", "1_000", "0x10", "1 000"])
+def test_whole_numbers_are_written_in_digits(text: str) -> None:
+    with pytest.raises(Misconfigured, match=r"^SMALL_FILES must be a whole number"):
+        BY_NAME["SMALL_FILES"].read(text)
+
+
 @pytest.mark.parametrize("name", ["max_price", "Max Price", "MAXPRICE"])
 def test_names_are_compared_as_robot_framework_does(name: str) -> None:
     with pytest.raises(Misconfigured, match=r"^MAX_PRICE must be"):
