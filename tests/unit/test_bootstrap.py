@@ -27,8 +27,24 @@ case "$*" in
         sleep 2 ;;
 esac
 """
-TOOLS = "bash cat cp dirname find grep mkdir rm sha256sum sleep tail tee touch true wc".split()
-PROGRAMS = "restic rsync ssh sshd bwrap openssl chromium faketime".split()
+TOOLS = (
+    "bash",
+    "cat",
+    "cp",
+    "dirname",
+    "find",
+    "grep",
+    "mkdir",
+    "rm",
+    "sha256sum",
+    "sleep",
+    "tail",
+    "tee",
+    "touch",
+    "true",
+    "wc",
+)
+PROGRAMS = ("restic", "rsync", "ssh", "sshd", "bwrap", "openssl", "chromium", "faketime")
 
 
 @pytest.fixture
