@@ -13,6 +13,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import headline
 from library_parts.first_screen import FirstScreen
+from library_parts.results import Results, keep, output_dir
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report
@@ -22,7 +23,7 @@ from rekindle.timeline import timeline
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener=["SELF", FirstScreen()])
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener=["SELF", FirstScreen(), Results()])
 class MetricsLibrary:
     """Times the steps of a test and publishes what it found out.
 
@@ -121,7 +122,8 @@ class MetricsLibrary:
             report.test_failed(error)
             if kind := KIND_OF_FAILURE.search(error):
                 built_in.set_tags(kind[1].lower())
-        path = report.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=error)
+        path = report.write(output_dir(), passed=passed, error=error)
+        keep(path)
         logger.info(timeline(report.steps, report.elapsed()), html=True)
         for picture in (picture for section in report.sections for picture in section.html()):
             logger.info(picture, html=True)

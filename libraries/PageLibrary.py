@@ -12,6 +12,7 @@ from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
+from library_parts.results import keep, output_dir
 from library_parts.telling import tell_rented
 from rekindle import browsers, cards, report, target
 from rekindle.errors import CapabilityMissing, Mismatch, Unknown
@@ -137,7 +138,7 @@ class PageLibrary:
         Raises:
             AssertionError: the page shows a secret in clear; names it.
         """
-        folder = Path(str(BuiltIn().get_variable_value("$OUTPUT_DIR"))) / SCREENSHOTS
+        folder = output_dir() / SCREENSHOTS
         folder.mkdir(parents=True, exist_ok=True)
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3] + "Z"
         path = folder / f"{moment}-{name}.png"
@@ -149,6 +150,7 @@ class PageLibrary:
             )
         if not path.is_file():
             raise Unknown(f"The browser said that it took the picture {name}, but {path} is not there.")
+        keep(path)
         picture = base64.b64encode(path.read_bytes()).decode()
         logger.info(
             f'<a href="{SCREENSHOTS}/{path.name}">{path.name}</a><br>'

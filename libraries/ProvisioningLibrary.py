@@ -16,6 +16,7 @@ from library_parts.console import tell
 from library_parts.first_screen import FirstScreen
 from library_parts.given import seconds_of, visible_variables
 from library_parts.redacting import Redacting
+from library_parts.results import Results, folder
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
 from rekindle import renting, target
 from rekindle.errors import Mismatch, RekindleError
@@ -24,7 +25,7 @@ from rekindle.rented import RentedMachine
 from rekindle.variable_checks import check, near_misses
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending(), FirstScreen()])
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending(), FirstScreen(), Results()])
 class ProvisioningLibrary:
     """Opens the target, rents machines on it, destroys them, and proves that they are gone.
 
@@ -75,7 +76,7 @@ class ProvisioningLibrary:
             logger.warn(warning)
         built_in = BuiltIn()
         built_in.set_suite_metadata("Target", f"{kind} at {opened.settings.dumont_api_url}", top=True)
-        built_in.set_suite_metadata("Run", opened.run_id, top=True)
+        built_in.set_suite_metadata("Run", folder().run_id, top=True)
 
     @keyword
     def variables_should_be_legal(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from robot import result, running
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
+from library_parts.results import keep, output_dir
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient
@@ -83,7 +83,8 @@ def settle(opened: Target) -> list[str]:
     tell(bill.line())
     built_in = BuiltIn()
     built_in.set_suite_metadata("Bill", bill.line().removeprefix("Bill: "), top=True)
-    path = bill.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))))
+    path = bill.write(output_dir())
+    keep(path)
     tell(f"Report: {path.name}")
     troubles = []
     if overdrawn := opened.budget.overdrawn(opened.growing_usd(), bill.billed_usd):

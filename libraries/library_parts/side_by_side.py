@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
+from library_parts.results import keep, output_dir
 from rekindle.report import Report, Section
 
 
@@ -30,5 +30,6 @@ def publish(compared: Report, comparison: Comparison, title: str) -> None:
     compared.end()
     passed = built_in.get_variable_value("$SUITE_STATUS") == "PASS"
     message = None if passed else str(built_in.get_variable_value("$SUITE_MESSAGE"))
-    path = compared.write(Path(str(built_in.get_variable_value("$OUTPUT_DIR"))), passed=passed, error=message)
+    path = compared.write(output_dir(), passed=passed, error=message)
+    keep(path)
     tell(f"Report: {path.name}")

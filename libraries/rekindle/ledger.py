@@ -297,6 +297,11 @@ def is_alive(identity: str) -> bool:
     return space != _process_space() or process_identity(int(pid)) == identity
 
 
+def pid_of(identity: str) -> int:
+    """Return the number of the process that an identity names."""
+    return int(identity.split("/")[1])
+
+
 def uptime() -> float:
     """Return how long this computer has been up, seconds."""
     return float(Path("/proc/uptime").read_text().split()[0])

@@ -98,6 +98,14 @@ VARIABLES: tuple[Variable, ...] = (
         "temporary",
     ),
     Variable(
+        "KEPT_RUNS",
+        _CLOUD,
+        "How many closed runs `OUTPUT_DIR/runs/` keeps; older ones are removed.",
+        _whole("runs", 1, 100_000),
+        "100",
+        20,
+    ),
+    Variable(
         "WORKSPACE",
         _MACHINES,
         "Directory on the machine that is filled, snapshotted and compared.",

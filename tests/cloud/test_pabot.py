@@ -58,10 +58,14 @@ def test_pabot_runs_phase_4_on_one_cloud(own_cloud: CloudUnderTest, tmp_path: Pa
     # Each machine was rented, destroyed and paid for in one run alone, under the label of that run.
     rented = [machines_of(report) for report in reports.values()]
     assert sum(map(len, rented)) == len(set.union(*rented)) == 2 + 2 + 3
-    for path in reports:
-        output = (path.parent / "output.xml").read_text()
-        (run,) = set(re.findall(r"label rekindle-(\d+-\w+)-\d+", output))
-        assert re.search(rf'name="Run">{run}<', output)
+    # The labels of each process are its own, because its watchdog goes by them; the run is one.
+    outputs = [(path.parent / "output.xml").read_text() for path in reports]
+    labels = [set(re.findall(r"label rekindle-(\d+-\w+)-\d+", output)) for output in outputs]
+    assert len(set.union(*labels)) == len(labels) == 3
+    (run,) = {run for output in outputs for run in re.findall(r'name="Run">([^<]*)<', output)}
+    kept = folder / "runs" / run
+    wait_until("the run to be closed", kept.is_dir, bool, timeout=10)
+    assert (kept / "log.html").read_text() == linked
 
 
 @pytest.mark.nightly

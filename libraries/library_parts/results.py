@@ -1,0 +1,104 @@
+"""Where this process writes its results, and the run folder that they are kept in."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from robot.libraries.BuiltIn import BuiltIn
+
+from rekindle import run_folder
+from rekindle.errors import Misconfigured
+from rekindle.run_folder import PABOT_RESULTS, WAITING, RunFolder
+from rekindle.variables import BY_NAME
+
+FILES = ("OUTPUT_FILE", "LOG_FILE", "REPORT_FILE", "DEBUG_FILE")
+IS_PABOT = "$PABOTLIBURI"
+KEPT = "KEPT_RUNS"
+
+
+def output_dir() -> Path:
+    """Return the output directory of this process."""
+    return Path(str(BuiltIn().get_variable_value("$OUTPUT_DIR"))).resolve()
+
+
+def pabot_pid() -> int | None:
+    """Return the process id of the pabot that started this process, if any."""
+    return os.getppid() if BuiltIn().get_variable_value(IS_PABOT) is not None else None
+
+
+def folder() -> RunFolder:
+    """Return the folder of this run, which the processes of one pabot share."""
+    own, pabot = output_dir(), pabot_pid()
+    if pabot is None:
+        return RunFolder.of_process(os.getpid(), own)
+    above = [parent.parent for parent in (own, *own.parents) if parent.name == PABOT_RESULTS]
+    return RunFolder.of_process(pabot, above[0] if above else own)
+
+
+def keep(path: Path) -> None:
+    """Keep a finished file in the run folder too."""
+    with contextlib.suppress(OSError):  # e.g. a full disk: the file itself was written
+        folder().add(path.resolve())
+
+
+class Results:
+    """The listener that closes the run folder once Robot Framework, or pabot, has written its last file."""
+
+    ROBOT_LISTENER_API_VERSION = 3
+
+    def close(self) -> None:
+        """Arrange for the end of the run: log.html is written after every listener is closed."""
+        built_in = BuiltIn()
+        if built_in.dry_run_active:
+            return
+        run, kept = folder(), _kept_runs()
+        if pabot_pid() is not None:
+            with contextlib.suppress(OSError):
+                run.open()
+                _close_after_pabot(run, kept)
+            return
+        values = [str(built_in.get_variable_value(f"${name}")) for name in FILES]
+        files = [Path(value).resolve() for value in values if value != "NONE"]
+        if files or run.open_path.exists():
+            atexit.register(_close, run, files, kept)
+
+
+def _close(run: RunFolder, files: Sequence[Path], kept: int) -> None:
+    try:
+        run.open()
+        run.close(files, keep=kept)
+    except OSError as error:
+        print(f"The run folder {run.path} is incomplete: {error}.", file=sys.stderr)
+
+
+def _close_after_pabot(run: RunFolder, kept: int) -> None:
+    """Start the process that waits for pabot, in which no code of ours runs. One is enough for a run."""
+    try:
+        (run.open_path / WAITING).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    subprocess.Popen(
+        [sys.executable, "-m", "rekindle.after_pabot", str(run.open_path), str(kept)],
+        env={name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+        | {"PYTHONPATH": str(Path(run_folder.__file__).parents[1])},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _kept_runs() -> int:
+    kept = BY_NAME[KEPT]
+    value = BuiltIn().get_variable_value(f"${KEPT}", kept.default)
+    try:
+        return int(str(kept.read(value)))
+    except Misconfigured:  # `Open Target` reports it
+        return int(str(kept.default))
