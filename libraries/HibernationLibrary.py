@@ -6,6 +6,8 @@ import math
 import time
 from datetime import timedelta
 
+from robot import result, running
+from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
@@ -13,22 +15,48 @@ from library_parts.deleting import delete_snapshot
 from library_parts.telling import tell_rented
 from rekindle import hibernating, report, target
 from rekindle.dumont_views import WakeResult
-from rekindle.errors import CapabilityMissing
-from rekindle.kept_hibernations import Hibernation, Maker, forget, keep, newest
+from rekindle.errors import CapabilityMissing, RekindleError, Unknown, Weather
+from rekindle.kept_hibernations import Hibernation, Maker, SetAside, forget, keep, lease_name, newest, set_aside
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 
+# A test that fails with one of these says nothing against the hibernation that it used.
+_NOT_ITS_FAULT = (Weather.prefix, Unknown.prefix, "capability missing:")
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+
+@library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
 class HibernationLibrary:
     """The product's own way: it notices an idle machine and hibernates it, and wakes it again on demand.
 
     A *hibernation* is a snapshot with the manifest that was taken before; both lie in the bucket, so that waking can
     follow on another day.
+
+    Runs that use one bucket at the same time do not disturb each other: a run holds the lease of each hibernation that
+    it has made or found. When a test fails with a hibernation that it found, the hibernation is set aside under
+    `rekindle/set-aside/` in the bucket: later runs make a new one instead of failing in the same way again.
     """
+
+    ROBOT_LISTENER_API_VERSION = 3
 
     def __init__(self) -> None:
         self._told: dict[int, hibernating.IdleTime] = {}
+        self._found: dict[str, Hibernation] = {}  # by the running test, by snapshot
+
+    def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """Each test answers for the hibernations that it finds itself."""
+        self._found.clear()
+
+    def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """Set aside what a failed test has found, unless the failure lies elsewhere."""
+        if not result.failed or target.opened() is None or any(mark in result.message for mark in _NOT_ITS_FAULT):
+            return
+        for hibernation in self._found.values():
+            reason = f"{data.full_name} failed with it: {result.message}"
+            try:
+                if aside := set_aside(target.current().store, hibernation.snapshot_id, reason):
+                    logger.warn(f"Set aside {aside.key}, the {hibernation}, because a test failed with it.")
+            except RekindleError as error:
+                logger.warn(f"The {hibernation} could not be set aside, so the next run may fail with it: {error}")
 
     @keyword
     def machine_should_stay_idle(self, machine: RentedMachine, duration: timedelta) -> None:
@@ -161,6 +189,7 @@ class HibernationLibrary:
                 the wake took longer, or much less time, than by our clock.
         """
         opened = target.current()
+        opened.leases.require(lease_name(hibernation.snapshot_id))
         answers: list[WakeResult] = []
 
         def wake() -> int:
@@ -205,15 +234,15 @@ class HibernationLibrary:
             snapshot_id: its snapshot.
             manifest: what its workspace held.
         """
-        keep(target.current().store, Hibernation(snapshot_id, machine.id, machine.label, maker, manifest))
+        opened = target.current()
+        keep(opened.store, opened.leases, Hibernation(snapshot_id, machine.id, machine.label, maker, manifest))
 
     @keyword
     def find_newest_hibernation(self, maker: Maker) -> Hibernation | None:
-        """Finds the newest hibernation whose manifest lies in the bucket.
+        """Find the newest hibernation whose manifest lies in the bucket, and take its lease until the run ends.
 
-        One that the product says it has woken already (by a run that did not come to its end) cannot be woken again,
-        and is passed over. So is one of another run on this computer that is not over yet: that run's end destroys what
-        carries its label, and the woken machine would.
+        A hibernation that another run uses is passed over, on whichever computer that run is. One that the product
+        has woken before (for a run that did not come to its end) cannot be woken again, and is set aside.
 
         Args:
             maker: who made it.
@@ -222,17 +251,19 @@ class HibernationLibrary:
             The hibernation: `snapshot_id`, `instance_id`, `manifest`, …; None when there is none.
 
         Raises:
-            AssertionError: a kept manifest cannot be read or was changed (`UNKNOWN:`).
+            AssertionError: a kept manifest cannot be read or was changed (`UNKNOWN:`). It is set aside.
         """
-        found = newest(target.current().store, maker, _can_be_woken)
+        opened = target.current()
+        found = newest(opened.store, opened.leases, maker, _unusable, in_use=_tell_in_use, aside=_tell_set_aside)
         if found:
+            self._found[found.snapshot_id] = found
             tell(f"Found: snapshot {found.snapshot_id} of machine {found.instance_id}, {found.manifest.summary()}")
             report.current().resources["snapshot_id"] = found.snapshot_id
         return found
 
     @keyword
     def forget_hibernation(self, hibernation: Hibernation) -> None:
-        """Removes a hibernation that has been woken: its snapshot through the product, its manifest from the bucket.
+        """Remove a hibernation that was woken: its snapshot through the product, its manifest from the bucket.
 
         The snapshot must have left the bucket, with every pack that it alone needed.
 
@@ -240,20 +271,33 @@ class HibernationLibrary:
             hibernation: what was woken and compared, so that nobody needs it any more.
 
         Raises:
-            AssertionError: the snapshot or its data is still in the bucket.
+            AssertionError: the snapshot or its data is still in the bucket; or another run holds the hibernation.
         """
-        delete_snapshot(hibernation.snapshot_id)
-        forget(target.current().store, hibernation)
+        opened = target.current()
+        opened.leases.require(lease_name(hibernation.snapshot_id))
+        forget(opened.store, opened.leases, hibernation, delete_snapshot)
+        self._found.pop(hibernation.snapshot_id, None)
 
 
-def _can_be_woken(hibernation: Hibernation) -> bool:
+def _unusable(hibernation: Hibernation) -> str | None:
+    """Why a hibernation cannot be woken any more; None when it can."""
     if hibernation.maker == "steps":
-        return True
-    if target.current().ledger.is_in_use(hibernation.label):
-        tell(f"Passed over: snapshot {hibernation.snapshot_id}, because the run that made it is not over yet")
-        return False
+        return None
     known = target.current().dumont.hibernation(hibernation.instance_id)
     if known.get("status") != "woken" or known.get("snapshot_id") != hibernation.snapshot_id:
-        return True
-    tell(f"Passed over: snapshot {hibernation.snapshot_id}, because machine {hibernation.instance_id} was woken before")
-    return False
+        return None
+    return (
+        f"Dumont Cloud woke machine {hibernation.instance_id} before, as machine {known.get('new_instance_id')}, for a "
+        "run that did not come to its end, and wakes it only once."
+    )
+
+
+def _tell_in_use(snapshot_id: str) -> None:
+    holder = target.current().leases.holder(lease_name(snapshot_id))
+    who = f"run {holder.owner}" if holder else "another run"
+    tell(f"Passed over: snapshot {snapshot_id}, because {who} uses it")
+
+
+def _tell_set_aside(aside: SetAside) -> None:
+    logger.warn(f"Set aside: {aside}")
+    report.current().resources["hibernation_set_aside"] = aside.key

@@ -1,17 +1,38 @@
-"""A hibernation: what is needed to wake a machine, on another day and from another computer. It lies in the bucket."""
+"""A hibernation: what is needed to wake a machine, on another day and from another computer. It lies in the bucket.
+
+Several runs may look for one at the same time. A run takes the lease of a hibernation before it uses it, and holds it
+until the hibernation is forgotten or the run ends.
+
+A hibernation that turns out to be of no use is set aside: its manifest is moved to `rekindle/set-aside/`, with the
+reason beside it. So the defect is reported once, the evidence stays, and later runs make a new hibernation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from rekindle.errors import Unknown
-from rekindle.kept_manifests import ListedManifest, find_manifests, forget_manifest, keep_manifest, read_manifest
+from rekindle.kept_manifests import (
+    ListedManifest,
+    Unreadable,
+    find_manifests,
+    forget_manifest,
+    keep_manifest,
+    read_manifest,
+    set_manifest_aside,
+)
 from rekindle.manifest import Manifest
-from rekindle.objects import ObjectStore
+from rekindle.objects import ObjectMissing, ObjectStore
 
 Maker = Literal["steps", "product"]
+
+
+class Leases(Protocol):
+    """The leases that this run holds."""
+
+    def take(self, name: str, /) -> bool: ...
+    def give_back(self, name: str, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -32,44 +53,119 @@ class Hibernation:
     maker: Maker
     manifest: Manifest
 
+    def __str__(self) -> str:
+        return f"hibernation of machine {self.instance_id} (snapshot {self.snapshot_id})"
 
-def keep(store: ObjectStore, hibernation: Hibernation) -> None:
-    """Writes it into the bucket, beside the snapshot."""
+
+@dataclass(frozen=True)
+class SetAside:
+    """A hibernation that was found to be of no use, and why. `key` is where its manifest lies now."""
+
+    snapshot_id: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"hibernation with snapshot {self.snapshot_id} to {self.key}: {self.reason}"
+
+
+def keep(store: ObjectStore, leases: Leases, hibernation: Hibernation) -> None:
+    """Write it into the bucket, beside the snapshot. Its lease is taken first, so that no other run is faster."""
+    leases.take(lease_name(hibernation.snapshot_id))
     context = {"instance_id": hibernation.instance_id, "label": hibernation.label, "maker": hibernation.maker}
     keep_manifest(store, hibernation.snapshot_id, hibernation.manifest, context)
 
 
 def newest(
-    store: ObjectStore, maker: Maker, usable: Callable[[Hibernation], bool] = lambda _: True
+    store: ObjectStore,
+    leases: Leases,
+    maker: Maker,
+    unusable: Callable[[Hibernation], str | None] = lambda _: None,
+    *,
+    in_use: Callable[[str], None] = lambda _: None,
+    aside: Callable[[SetAside], None] = lambda _: None,
 ) -> Hibernation | None:
-    """The newest one of that maker in the bucket that is usable; None when there is none.
+    """Find the newest hibernation of a maker that no other run uses, and take its lease.
+
+    Args:
+        store: the bucket.
+        leases: those of this run.
+        maker: who made it.
+        unusable: returns why a hibernation cannot be used any more, if so; it is set aside then.
+        in_use: called with the snapshot of each hibernation that another run uses.
+        aside: called with each hibernation that is set aside.
+
+    Returns:
+        The hibernation; None when there is none.
 
     Raises:
-        Unknown: one was cut short or changed, or was not written by this project.
+        Unreadable: a manifest was cut short or changed, or was not written by this project. It is set aside, so that
+            it is reported once.
     """
     for kept in find_manifests(store):
-        found = _read(store, kept)
-        if found.maker == maker and usable(found):
+        found, damage = _read(store, kept)
+        if not damage and (found is None or found.maker != maker):
+            continue
+        name = lease_name(kept.snapshot_id)
+        if not leases.take(name):
+            in_use(kept.snapshot_id)
+            continue
+        if not store.list(kept.key):  # the run that used it forgot it while it was read here
+            leases.give_back(name)
+            continue
+        reason = str(damage).removeprefix(damage.prefix) if damage else unusable(found) if found else None
+        if reason is None:
             return found
+        moved = SetAside(kept.snapshot_id, set_manifest_aside(store, kept, reason), reason)
+        aside(moved)
+        leases.give_back(name)
+        if damage:
+            raise Unreadable(f"{reason} It is set aside now, as {moved.key}: the next run makes another one.")
     return None
 
 
-def forget(store: ObjectStore, hibernation: Hibernation) -> None:
-    """Removes it from the bucket; the snapshot itself is the product's to delete."""
+def set_aside(store: ObjectStore, snapshot_id: str, reason: str) -> SetAside | None:
+    """Set the hibernation of a snapshot aside. Returns None when its manifest is not in the bucket (any more)."""
     for kept in find_manifests(store):
-        if kept.snapshot_id == hibernation.snapshot_id:
-            forget_manifest(store, kept.key)
+        if kept.snapshot_id == snapshot_id:
+            return SetAside(snapshot_id, set_manifest_aside(store, kept, reason), reason)
+    return None
 
 
-def _read(store: ObjectStore, kept: ListedManifest) -> Hibernation:
-    read = read_manifest(store, kept.key)
+def forget(
+    store: ObjectStore, leases: Leases, hibernation: Hibernation, delete_snapshot: Callable[[str], None]
+) -> None:
+    """Delete the snapshot, then remove what is kept of it from the bucket, and give the lease back.
+
+    The manifest is set aside before, so that a run which is cut off in between leaves no hibernation without a
+    snapshot for the next one.
+    """
+    moved = set_aside(store, hibernation.snapshot_id, "It was woken and compared, and is being deleted.")
+    delete_snapshot(hibernation.snapshot_id)
+    if moved:
+        forget_manifest(store, moved.key)
+    leases.give_back(lease_name(hibernation.snapshot_id))
+
+
+def lease_name(snapshot_id: str) -> str:
+    """Return the name of the lease of the hibernation of a snapshot."""
+    return f"hibernation-{snapshot_id}"
+
+
+def _read(store: ObjectStore, kept: ListedManifest) -> tuple[Hibernation | None, Unreadable | None]:
+    """Return the hibernation, or what is wrong with it; neither when it is gone."""
+    try:
+        read = read_manifest(store, kept.key)
+    except ObjectMissing:
+        return None, None
+    except Unreadable as error:
+        return None, error
     context = read.context
     try:
-        return Hibernation(
-            kept.snapshot_id, int(context["instance_id"]), str(context["label"]), context["maker"], read.manifest
-        )
+        instance_id, label, maker = int(context["instance_id"]), str(context["label"]), context["maker"]
     except (KeyError, TypeError, ValueError):
-        raise Unknown(
+        return None, Unreadable(
             f"{store.where(kept.key)} does not say which machine it is of: {sorted(context)}. Remove it if it is not "
             "yours."
-        ) from None
+        )
+    return Hibernation(kept.snapshot_id, instance_id, label, maker, read.manifest), None

@@ -14,9 +14,15 @@ from rekindle.manifest import Manifest
 from rekindle.objects import ObjectStore
 
 FOLDER = "rekindle/manifests/"
+SET_ASIDE = "rekindle/set-aside/"
+REASON = ".reason.txt"  # beside a manifest that was set aside
 FORMAT = "rekindle kept manifest"
 VERSION = 1
 _KEY = re.compile(re.escape(FOLDER) + r"(\d+)-([0-9a-f]+)\.json")
+
+
+class Unreadable(Unknown):
+    """A kept manifest is damaged, so that nothing can be compared with it."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +75,49 @@ def read_manifest(store: ObjectStore, key: str) -> KeptManifest:
 
     Raises:
         ObjectMissing: it is gone.
-        Unknown: it is cut short, or not as it was written.
+        Unreadable: it is cut short, or not as it was written.
     """
     place = store.where(key)
     try:
         document = json.loads(store.read(key))
         if (document["format"], document["version"]) != (FORMAT, VERSION):
-            raise Unknown(f"{place} cannot be read: it is {document['format']!r} version {document['version']!r}.")
+            raise Unreadable(f"{place} cannot be read: it is {document['format']!r} version {document['version']!r}.")
         snapshot_id, context, sealed = document["snapshot_id"], document["context"], document["sha256"]
         manifest = Manifest.from_document(document["manifest"])
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Unknown(f"{place} cannot be read: it is cut short or damaged.") from None
+        raise Unreadable(f"{place} cannot be read: it is cut short or damaged.") from None
     if sealed != _seal(snapshot_id, context, manifest):
-        raise Unknown(f"{place} was changed after it was written: its SHA-256 does not fit its content.")
+        raise Unreadable(f"{place} was changed after it was written: its SHA-256 does not fit its content.")
     return KeptManifest(key, snapshot_id, manifest, context)
 
 
+def set_manifest_aside(store: ObjectStore, kept: ListedManifest, reason: str) -> str:
+    """Move a manifest to where no later run finds it, with the reason beside it.
+
+    Args:
+        store: the bucket.
+        kept: the manifest, which may be damaged; its bytes stay as they are.
+        reason: in words.
+
+    Returns:
+        The key where it lies now.
+
+    Raises:
+        ObjectMissing: it is gone.
+    """
+    key = SET_ASIDE + kept.key.removeprefix(FOLDER)
+    content = store.read(kept.key)
+    store.put(key + REASON, f"{reason}\n".encode())
+    store.put(key, content)
+    store.delete(kept.key)
+    return key
+
+
 def forget_manifest(store: ObjectStore, key: str) -> None:
-    """Removes a manifest from the bucket. One that is gone already is fine."""
+    """Remove a manifest from the bucket, and the reason beside it. One that is gone already is fine."""
     store.delete(key)
+    if key.startswith(SET_ASIDE):
+        store.delete(key + REASON)
 
 
 def _seal(snapshot_id: str, context: dict[str, Any], manifest: Manifest) -> str:

@@ -29,6 +29,7 @@ from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
 from rekindle.guard import Guard
 from rekindle.labels import label_prefix, new_run_id
+from rekindle.lease_keeper import LeaseKeeper
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
@@ -103,6 +104,7 @@ class Target:
         standbys: makes CPU standbys, and proves that they are gone.
         budget: what this run may still spend.
         books: what it has paid for.
+        leases: what of the bucket this run has for itself.
         machines: what this run has rented, by id; those that are gone too.
         audited: what each snapshot that was found whole needs of the bucket.
         warnings: what the user should know although nothing failed.
@@ -117,6 +119,7 @@ class Target:
     dumont: DumontClient
     market: MarketClient | None
     store: ObjectStore
+    leases: LeaseKeeper
     ledger: Ledger
     guard: Guard
     destroyer: Destroyer
@@ -352,6 +355,7 @@ def close() -> None:
     try:
         target.guard.stand_down()
     finally:
+        target.leases.close()
         ways_in = [machine.ssh for machine in target.machines.values()]
         ways_in += [standby.ssh for standby in target.made_standbys]
         for ssh in filter(None, ways_in):
@@ -409,6 +413,9 @@ def _open(choice: Choice) -> Target:
     guard = Guard(settings, ledger, run_id, private_files=folder, watches_cpu_cloud=gcp is not None)
     books = Books(run_id, limit_usd)
     destroyer = Destroyer(dumont, market, ledger, budget, ended=books.machine_ended)
+    store = ObjectStore(
+        settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
+    )
     return Target(
         choice=choice,
         run_id=run_id,
@@ -417,9 +424,8 @@ def _open(choice: Choice) -> Target:
         dumont=dumont,
         market=market,
         gcp=gcp,
-        store=ObjectStore(
-            settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
-        ),
+        store=store,
+        leases=LeaseKeeper(store, run_id),
         ledger=ledger,
         guard=guard,
         destroyer=destroyer,
