@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rekindle.kept_manifests import (
+    SET_ASIDE,
     ListedManifest,
     Unreadable,
     find_manifests,
@@ -140,10 +141,11 @@ def forget(
     The manifest is set aside before, so that a run which is cut off in between leaves no hibernation without a
     snapshot for the next one.
     """
-    moved = set_aside(store, hibernation.snapshot_id, "It was woken and compared, and is being deleted.")
+    set_aside(store, hibernation.snapshot_id, "It was woken and compared, and is being deleted.")
     delete_snapshot(hibernation.snapshot_id)
-    if moved:
-        forget_manifest(store, moved.key)
+    for aside in find_manifests(store, SET_ASIDE):
+        if aside.snapshot_id == hibernation.snapshot_id:
+            forget_manifest(store, aside.key)
     leases.give_back(lease_name(hibernation.snapshot_id))
 
 

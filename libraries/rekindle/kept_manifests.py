@@ -18,7 +18,7 @@ SET_ASIDE = "rekindle/set-aside/"
 REASON = ".reason.txt"  # beside a manifest that was set aside
 FORMAT = "rekindle kept manifest"
 VERSION = 1
-_KEY = re.compile(re.escape(FOLDER) + r"(\d+)-([0-9a-f]+)\.json")
+_NAME = re.compile(r"(\d+)-([0-9a-f]+)\.json")
 
 
 class Unreadable(Unknown):
@@ -63,9 +63,9 @@ def keep_manifest(store: ObjectStore, snapshot_id: str, manifest: Manifest, cont
     return KeptManifest(key, snapshot_id, manifest, context)
 
 
-def find_manifests(store: ObjectStore) -> list[ListedManifest]:
-    """All manifests in the bucket, the newest first. None of them is read."""
-    matches = [(one.key, _KEY.fullmatch(one.key)) for one in store.list(FOLDER)]
+def find_manifests(store: ObjectStore, folder: str = FOLDER) -> list[ListedManifest]:
+    """Return all manifests of a folder in the bucket, the newest first. None of them is read."""
+    matches = [(one.key, _NAME.fullmatch(one.key.removeprefix(folder))) for one in store.list(folder)]
     kept = [ListedManifest(key, int(match[1]), match[2]) for key, match in matches if match]
     return sorted(kept, key=lambda one: (one.kept_at, one.key), reverse=True)
 

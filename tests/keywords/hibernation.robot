@@ -19,8 +19,22 @@ An Idle Machine Falls Asleep And Wakes Once
     Run Keyword And Expect Error
     ...    Dumont API refused POST /api/v1/instances/*/wake with 409: Instance * was woken before, as instance *
     ...    Wake Machine    ${hibernation}    max_price=${MAX_PRICE}
-    Should Not Be Found    ${hibernation}
+    Should Be Set Aside    ${hibernation}    ${machine}
+    Destroy Machine    ${machine}
     Forget Hibernation    ${hibernation}
+    No Hibernation Should Be Kept
+
+A Damaged Hibernation Is Reported Once
+    ${hibernation} =    Hibernate A Machine
+    ${keys} =    List Bucket    rekindle/manifests/
+    Write Object    ${keys}[0]    ${{b'cut short'}}
+    Run Keyword And Expect Error
+    ...    UNKNOWN: ${keys}[0] in bucket * cannot be read: it is cut short or damaged. It is set aside now, as *
+    ...    Find Newest Hibernation    product
+    ${found} =    Find Newest Hibernation    product
+    Should Be Equal    ${found}    ${None}
+    Forget Hibernation    ${hibernation}
+    No Hibernation Should Be Kept
 
 A Hibernation Fails
     Break New Machines    no_restic
@@ -64,11 +78,21 @@ A Working Machine Is Not Idle
 
 
 *** Keywords ***
-Should Not Be Found
+Should Be Set Aside
     [Documentation]    A run that was cut off after the wake has left it in the bucket.
-    [Arguments]    ${hibernation}
+    [Arguments]    ${hibernation}    ${woken}
     ${found} =    Find Newest Hibernation    product
-    Should Be True    $found is None or $found.snapshot_id != $hibernation.snapshot_id
+    Should Be Equal    ${found}    ${None}
+    ${keys} =    List Bucket    rekindle/set-aside/
+    ${reason} =    Read Object    ${keys}[1]
+    Should Match
+    ...    ${reason.decode()}
+    ...    Dumont Cloud woke machine ${hibernation.instance_id} before, as machine ${woken.id}, for a run that *
+
+No Hibernation Should Be Kept
+    ${keys} =    List Bucket    rekindle/manifests/
+    ${aside} =    List Bucket    rekindle/set-aside/
+    Should Be Empty    ${{$keys + $aside}}
 
 Hibernate A Machine
     ${machine} =    Rent Small Machine
