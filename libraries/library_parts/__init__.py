@@ -1,8 +1,8 @@
 """What several keyword libraries share, and Robot Framework has to do with; no keywords."""
 
-from robot.libraries.BuiltIn import BuiltIn
+from importlib.metadata import version
 
 from library_parts.robot_version import require
 
 # Every keyword library imports this package, before it uses anything that an older Robot Framework lacks.
-require(BuiltIn.ROBOT_LIBRARY_VERSION)
+require(version("robotframework"))

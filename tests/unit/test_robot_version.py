@@ -15,9 +15,8 @@ from tests.cloud_under_test import PROJECT_DIR
 
 LIBRARIES = sorted(path.stem for path in (PROJECT_DIR / "libraries").glob("*Library.py"))
 IMPORT_EVERY = """
-import importlib, sys
-from robot.libraries.BuiltIn import BuiltIn
-BuiltIn.ROBOT_LIBRARY_VERSION = "7.4.2"
+import importlib.metadata, sys
+importlib.metadata.version = lambda name: {"robotframework": "7.4.2"}[name]
 for library in sys.argv[1:]:
     try:
         importlib.import_module(library)
