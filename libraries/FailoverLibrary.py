@@ -20,6 +20,7 @@ from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
+from rekindle.variable_checks import check_argument
 from rekindle.wording import counted
 
 
@@ -226,6 +227,7 @@ class FailoverLibrary:
         Returns:
             The machine that has the work at the end.
         """
+        check_argument("cycles", "CYCLES", cycles)
         failovers = Failovers(cycles)
         report.current().sections.append(failovers)
         for number in range(1, cycles + 1):

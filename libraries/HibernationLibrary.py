@@ -19,6 +19,7 @@ from rekindle.errors import CapabilityMissing, RekindleError, Unknown, Weather
 from rekindle.kept_hibernations import Hibernation, Maker, SetAside, forget, keep, lease_name, newest, set_aside
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
+from rekindle.variable_checks import check_argument
 
 # A test that fails with one of these says nothing against the hibernation that it used.
 _NOT_ITS_FAULT = (Weather.prefix, Unknown.prefix, "capability missing:")
@@ -88,6 +89,7 @@ class HibernationLibrary:
         Raises:
             AssertionError: the target has no such setting; names the route.
         """
+        check_argument("after", "IDLE_SECONDS", after.total_seconds())
         now = time.monotonic()
         seconds = math.ceil(now - machine.asked_at + after.total_seconds())
         target.current().dumont.configure_hibernation(

@@ -24,6 +24,7 @@ from rekindle.failover import Failover
 from rekindle.growth import Growth, Row
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
+from rekindle.variable_checks import check_argument
 from rekindle.wording import counted
 from StandbyLibrary import StandbyLibrary
 from WorkspaceLibrary import WorkspaceLibrary
@@ -133,6 +134,7 @@ class LoadLibrary:
         Raises:
             AssertionError: one of them could not be rented; names each.
         """
+        check_argument("count", "FAILOVERS", count)
         crowd = Crowd([Member(number) for number in range(1, count + 1)])
         self._compared = self._compared or report.Report("failovers_at_once")
 

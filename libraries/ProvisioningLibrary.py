@@ -14,7 +14,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from library_parts import paying
 from library_parts.console import tell
 from library_parts.first_screen import FirstScreen
-from library_parts.given import seconds_of, visible_variables
+from library_parts.given import seconds_of, visible_variable, visible_variables
 from library_parts.redacting import Redacting
 from library_parts.results import Results, folder
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
@@ -23,6 +23,7 @@ from rekindle.errors import Mismatch, RekindleError
 from rekindle.hiding import HidingAdapter
 from rekindle.rented import RentedMachine
 from rekindle.variable_checks import check, near_misses
+from rekindle.variables import BY_NAME, GPUS
 
 
 @library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending(), FirstScreen(), Results()])
@@ -94,6 +95,35 @@ class ProvisioningLibrary:
                 self._warned.add(name)
                 logger.warn(f"The suites have no variable {name}, so it has no effect. Did you mean {meant}?")
         check(values, seconds_of)
+
+    @keyword
+    def gpus_should_be_known(self) -> None:
+        """Check that each variable that names a GPU (`GPU`, `OTHER_GPU`, `MIGRATION_GPU`) names one that exists.
+
+        Needs an open target. A GPU that is merely not on offer now passes.
+
+        Raises:
+            AssertionError: no market knows the GPU; suggests similar names.
+        """
+        for name in GPUS:
+            if isinstance(value := visible_variable(name), str):
+                example = f"{name}:{BY_NAME[name].example}"
+                target.current().renter.check_gpu(value, called=name, example=example)
+
+    @keyword
+    def gpu_should_be_on_offer(self, gpu_name: str, max_price: float, disk_gb: int = 100) -> None:
+        """Check that a GPU can be rented now. Rents nothing.
+
+        Args:
+            gpu_name: as the market names it, `RTX 4090`.
+            max_price: USD/h.
+            disk_gb: size of its disk, GB.
+
+        Raises:
+            AssertionError: no such GPU is on offer (`WEATHER:`), or no market knows it.
+        """
+        cheapest = target.current().renter.offers(max_price=max_price, disk_gb=disk_gb, gpu_name=gpu_name)[0]
+        tell(f"On offer: {gpu_name}, from ${cheapest.dph_total:.3f}/h")
 
     @keyword
     def close_target(self) -> None:

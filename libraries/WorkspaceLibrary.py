@@ -101,7 +101,7 @@ class WorkspaceLibrary:
             disk_gb: the disk that will be rented, GB.
 
         Raises:
-            AssertionError: one of them is not a number above zero, or the file does not fit; says what would.
+            AssertionError: one of them is out of bounds, or the file does not fit; says what would.
         """
         check_fit(megabytes, disk_gb)
 

@@ -17,6 +17,11 @@ def seconds_of(text: str) -> float:
     return cast(float, convert_time(text))
 
 
+def visible_variable(name: str) -> object:
+    """Return the value of a variable of the running suite, by its name without `${}`; None when it has none."""
+    return BuiltIn().get_variable_value(f"${{{name}}}")
+
+
 def visible_variables() -> dict[str, object]:
     """Return the variables of the running suite by name, those from the command line among them."""
     return dict(BuiltIn().get_variables(no_decoration=True))

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rekindle.errors import Misconfigured
 from rekindle.ssh import Machine
 from rekindle.unpacking import OTHERS, ROOT, Archive
+from rekindle.variable_checks import check_argument
 
 # Of every five files three are images, one is a label and one belongs to the virtual environment; of this last sort
 # there is a hidden one in each package, and one in a hidden directory of the root.
@@ -43,12 +43,11 @@ def create_data_set(machine: Machine, root: str, nonce: str, files: int) -> int:
         The sizes of all files together, bytes.
 
     Raises:
-        Misconfigured: not even one file is asked for, the root is missing, or the disk is full.
+        Misconfigured: the number of files is out of bounds, the root is missing, or the disk is full.
         Unknown: a tool is missing on the machine.
         RekindleError: it could not be written for another reason, or the machine does not answer.
     """
-    if files < 1:
-        raise Misconfigured(f"A data set needs at least one file; {files} were asked for.")
+    check_argument("files", "MANY_FILES", files)
     written = 0
     with Archive() as archive:
         for number, file in enumerate(small_files(nonce, files)):

@@ -162,6 +162,22 @@ class MarketClient(ServiceClient):
             raise Unknown(f"It cannot be told {what}: its answer to GET /api/v0/bundles/ has no list `offers`.")
         return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), int)]
 
+    def gpu_names(self) -> list[str]:
+        """Return the names of all GPU models that the market lists, rented or not.
+
+        Raises:
+            Unknown: the market could not be asked.
+        """
+        what = "which GPU models the market lists"
+        try:
+            answer: Json = self._http.get("/api/v0/gpu_names/unique/")
+        except Refused as refused:
+            raise self._cannot_tell(what, refused) from None
+        names = answer.get("gpu_names") if isinstance(answer, dict) else None
+        if not isinstance(names, list):
+            raise Unknown(f"It cannot be told {what}: its answer to GET /api/v0/gpu_names/unique/ has no `gpu_names`.")
+        return [name for name in names if isinstance(name, str)]
+
     def charges(self, instance_id: int, since: float | None = None) -> list[Charge]:
         """The bill of one machine, all pages.
 

@@ -11,12 +11,15 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import cast
 
 from rekindle.errors import Misconfigured, Mismatch, Unknown
 from rekindle.manifest import Manifest
 from rekindle.progress import MIB, Done
 from rekindle.ssh import Machine
 from rekindle.unpacking import writing
+from rekindle.variable_checks import check_argument
+from rekindle.variables import BY_NAME
 from rekindle.wording import number
 
 NAME = "large-model.bin"
@@ -100,17 +103,21 @@ class ModelFile:
 
 
 def size_in_bytes(megabytes: str) -> int:
-    """A model file's size from MB of 1 048 576 bytes. Misconfigured when that is not a number above zero."""
-    return int(_above_zero("LARGE_FILE_MB", megabytes, "1024") * MIB) or 1
+    """Return the bytes of a model file of so many MB of 1 048 576 bytes.
+
+    Raises:
+        Misconfigured: it is not a legal value of LARGE_FILE_MB.
+    """
+    return int(cast(float, BY_NAME["LARGE_FILE_MB"].read(megabytes)) * MIB)
 
 
 def check_fit(megabytes: str, disk_gb: str) -> None:
     """Makes sure that a model file of so many MB (as above) has room on a disk of so many GB (of 10⁹ bytes).
 
     Raises:
-        Misconfigured: either is not a number above zero, or the file does not fit.
+        Misconfigured: either is out of bounds, or the file does not fit.
     """
-    size, disk = size_in_bytes(megabytes), _above_zero("DISK_GB", disk_gb, "20") * 1e9
+    size, disk = size_in_bytes(megabytes), cast(int, BY_NAME["DISK_GB"].read(disk_gb)) * 10**9
     if size + _SPARE > disk:
         wanted = -(-(size + _SPARE) // 10**9)
         raise Misconfigured(
@@ -118,16 +125,6 @@ def check_fit(megabytes: str, disk_gb: str) -> None:
             f"DISK_GB:{disk_gb} that would be rented. Say --variable DISK_GB:{wanted} or more, or a smaller "
             "LARGE_FILE_MB."
         )
-
-
-def _above_zero(name: str, value: str, example: str) -> float:
-    try:
-        found = float(value)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise Misconfigured(f"{name} must be a number above zero, such as {name}:{example}; it is {value!r}.")
-    return found
 
 
 def create_model_file(
@@ -146,11 +143,13 @@ def create_model_file(
         show: is told every second how far it has come.
 
     Raises:
-        Misconfigured: the root is missing, or the disk has not enough room; nothing was written then.
+        Misconfigured: the size is out of bounds, the root is missing, or the disk has not enough room; nothing was
+            written then.
         Unknown: a tool is missing on the machine, or the hashes did not arrive.
         RekindleError: it could not be written for another reason, or the machine does not answer.
     """
     key, start = (hashlib.sha256(f"{nonce} {word}".encode()).hexdigest()[:32] for word in ("key", "start"))
+    check_argument("size", "LARGE_FILE_BYTES", size)
     hashes: list[str] = []
     for line in _lines(writing(machine, _CREATE, root, NAME, str(size), key, start, _table())):
         word, _, rest = line.partition(" ")

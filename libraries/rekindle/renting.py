@@ -21,6 +21,7 @@ from rekindle.destruction import Destroyer, Listing, Row
 from rekindle.dumont import AmbiguousCreate
 from rekindle.dumont_views import InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.gpu_catalogue import KNOWN, reject_unknown
 from rekindle.gpus import gpu_told_by, is_model
 from rekindle.http import RateLimited, Refused
 from rekindle.labels import Label
@@ -28,6 +29,7 @@ from rekindle.ledger import Ledger
 from rekindle.market import MarketInstance
 from rekindle.rented import Held, RentedMachine
 from rekindle.ssh import Machine, SshRefused
+from rekindle.variable_checks import check_argument
 from rekindle.waiting import Clock, Timeout, wait_until
 from rekindle.wording import in_words, named
 
@@ -83,6 +85,7 @@ class Market(destruction.Market, Protocol):
     """What of the market is needed besides."""
 
     def offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None, /) -> list[int]: ...
+    def gpu_names(self) -> list[str]: ...
 
 
 class Watcher(Protocol):
@@ -238,9 +241,12 @@ class Renter:
             Weather: no offers, all of them taken, or the machine never became ready (it is destroyed then).
             Mismatch: something else came than was agreed, or more; it is destroyed then. Or the product named a machine
                 that was there before, which is not touched.
-            Misconfigured: the budget does not allow it.
+            Misconfigured: a value is out of bounds, there is no such GPU, or the budget does not allow it.
             AmbiguousCreate: the answer was lost and no machine is to be found. Nothing is rented twice.
         """
+        check_argument("minutes", "MACHINE_MINUTES", minutes)
+        check_argument("create_timeout", "INSTANCE_CREATE_TIMEOUT", create_timeout)
+        check_argument("ready_timeout", "INSTANCE_READY_TIMEOUT", ready_timeout)
         offers = self.offers(max_price=max_price, disk_gb=disk_gb, gpu_name=gpu_name, region=region)
         volume: list[Held] = []
         if failover_strategy == VOLUME_STRATEGY:
@@ -456,8 +462,11 @@ class Renter:
 
         Raises:
             Weather: there is none.
+            Misconfigured: a value is out of bounds, or no market knows the GPU.
             Mismatch: the product shows none, but the market has some.
         """
+        check_argument("max_price", "MAX_PRICE", max_price)
+        check_argument("disk_gb", "DISK_GB", disk_gb)
         wish = {"max_price": max_price, "min_disk": disk_gb, "gpu_name": gpu_name, "region": region, "limit": 100}
         offers = self._dumont.offers(**{name: value for name, value in wish.items() if value is not None})
         affordable = [
@@ -467,6 +476,8 @@ class Renter:
         ]
         reliable = [offer for offer in affordable if offer.reliability >= MIN_RELIABILITY]
         if not reliable:
+            if gpu_name and not affordable:
+                self.check_gpu(gpu_name, called="gpu_name", example="gpu_name=RTX 4090")
             wanted = " ".join(filter(None, (gpu_name and f"for {gpu_name}", region and f"in {region}", "with")))
             passed = (
                 f" ({len(affordable)} were passed over: their reliability is under {MIN_RELIABILITY:g})"
@@ -479,6 +490,26 @@ class Renter:
                 raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
             raise Weather(f"{told}. Wait some minutes or raise MAX_PRICE.")
         return sorted(reliable, key=lambda offer: (offer.dph_total, -offer.reliability, offer.id))
+
+    def check_gpu(self, name: str, *, called: str, example: str) -> None:
+        """Reject a GPU name that no market knows. A GPU that is merely not on offer now passes.
+
+        Args:
+            name: as the user gave it.
+            called: the variable or argument, for the message.
+            example: a legal value of it, as it is typed.
+
+        Raises:
+            Misconfigured: no market knows the name; suggests similar ones.
+        """
+        if name in KNOWN:
+            return
+        listed: list[str] = []
+        if self._market:
+            with suppress(RekindleError):  # the product's offers are the second catalogue
+                listed += self._market.gpu_names()
+        listed += [offer.gpu_name for offer in self._dumont.offers(gpu_name=name, limit=1)]
+        reject_unknown(name, listed, called=called, example=example)
 
     def hidden_offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None) -> str | None:
         """Names what the market offers although the product shows nothing that fits, now as before.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rekindle.errors import Mismatch, RekindleError
+from rekindle.errors import Misconfigured, Mismatch, RekindleError
 
 T = TypeVar("T")
 
@@ -66,8 +66,10 @@ def wait_until(
         The value seen last, the seconds waited and the number of looks.
 
     Raises:
+        Misconfigured: the timeout is negative.
         Timeout: at the deadline, or at once when hopeless; says what was wanted, seen, how long and how often.
     """
+    _check_limit(what, timeout)
     time_source = clock or Clock()
     begun = time_source.now()
     looks = 0
@@ -119,8 +121,10 @@ def hold_for(
         clock: time and pause; the real ones by default.
 
     Raises:
+        Misconfigured: the time is negative.
         Mismatch: it did not hold; says what was seen and after how long.
     """
+    _check_limit(what, seconds)
     time_source = clock or Clock()
     begun = time_source.now()
     looks = 0
@@ -133,3 +137,8 @@ def hold_for(
         if elapsed >= seconds:
             return Waited(value, elapsed, looks)
         time_source.pause(min(pause, seconds - elapsed))
+
+
+def _check_limit(what: str, seconds: float) -> None:
+    if not seconds >= 0:  # `nan` compares false
+        raise Misconfigured(f"The time allowed for {what} must be zero or more seconds, such as 30; it is {seconds:g}.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rekindle.ssh import Machine
 from rekindle.unpacking import OTHERS, ROOT, Archive, write
+from rekindle.variable_checks import check_argument
 
 # 2017-07-14. Old and uneven, so that a restore that sets the time of the day, or drops the nanoseconds, is noticed.
 _FIRST_MTIME_NS = 1_500_000_000_123_456_789
@@ -18,6 +19,8 @@ _OWNERS = (ROOT, *OTHERS)
 # Incompressible and the same for the same key where the machine has openssl, and written and hashed in one pass.
 _LARGE = r"""
 need head tee md5sum touch
+# `head -c` with a negative number never ends.
+[[ $3 =~ ^[0-9]{1,15}$ ]] || { echo "not a size in bytes: $3" >&2; exit 24; }
 noise() {
     if command -v openssl >/dev/null; then
         openssl enc -aes-128-ctr -nosalt -K "$1" -iv "$1" -bufsize 1048576 -in /dev/zero 2>/dev/null || true
@@ -62,10 +65,12 @@ def create_test_files(
         Every regular file, the text files first.
 
     Raises:
-        Misconfigured: the root is missing, or the disk is full.
+        Misconfigured: a number is out of bounds, the root is missing, or the disk is full.
         Unknown: a tool is missing on the machine.
         RekindleError: it could not be written for another reason, or the machine does not answer.
     """
+    check_argument("small_files", "SMALL_FILES", plan.small_files)
+    check_argument("large_bytes", "LARGE_FILE_BYTES", plan.large_bytes)
     more = f"{plan.prefix}-more"
     created: list[CreatedFile] = []
     with Archive() as archive:

@@ -3,7 +3,7 @@ Documentation     A machine gets another GPU, and loses neither a byte nor the l
 
 Resource          ../../resources/journey.resource
 
-Suite Setup       Open The Target
+Suite Setup       Open The Target For A Migration
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Publish Report
 
@@ -33,3 +33,9 @@ Machine Moves To Another GPU Without Loss
     GROUP    [5/5] Destroy
         Destroy Machine    ${migration.new}    timeout=${GONE_TIMEOUT}
     END
+
+
+*** Keywords ***
+Open The Target For A Migration
+    Open The Target
+    GPU Should Be On Offer    ${OTHER_GPU}    ${MAX_PRICE}    ${DISK_GB}

@@ -13,7 +13,7 @@ WRONG = {"a wrong type": "not,a;value", "zero": "0", "a negative number": "-1", 
 # Zero is a legal amount, and Robot Framework's word for False. A word can be a name or a directory.
 LEGAL = {
     "a wrong type": {"GPU", "OTHER_GPU", "MIGRATION_GPU", "REGION", "STRATEGY", "STATE_DIR"},
-    "zero": {"BUDGET_USD", "SMALL_FILES", "CROWD_FILES", "REAL", "HEADLESS"},
+    "zero": {"BUDGET_USD", "SMALL_FILES", "LARGE_FILE_BYTES", "CROWD_FILES", "CROWD_FILE_BYTES", "REAL", "HEADLESS"},
 }
 
 

@@ -55,7 +55,7 @@ A Snapshot That Is Not Deleted Frees Nothing
 
 The Size Is Not A Number
     Run Keyword And Expect Error
-    ...    LARGE_FILE_MB must be a number above zero, such as LARGE_FILE_MB:1024; it is 'a gigabyte'.
+    ...    LARGE_FILE_MB must be a number of MB from 0.001 to 900000, such as LARGE_FILE_MB:1024; it is 'a gigabyte'.
     ...    Model File Should Fit Disk    a gigabyte    20
 
 The Size Is Larger Than The Disk

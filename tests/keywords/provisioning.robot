@@ -19,10 +19,32 @@ Nothing Is Offered Under The Price Cap
     ...    WEATHER: No GPU offers available under $0.01/h with 20 GB of disk. Wait some minutes or raise MAX_PRICE.
     ...    Rent Machine    max_price=0.01    disk_gb=20
 
-No Such GPU Is Offered
+A GPU Is Not On Offer Now
     Run Keyword And Expect Error
-    ...    WEATHER: No GPU offers available under $1.00/h for RTX 9999 in EU with 20 GB of disk. Wait some minutes*
-    ...    Rent Machine    max_price=1    disk_gb=20    gpu_name=RTX 9999    region=EU
+    ...    WEATHER: No GPU offers available under $1.00/h for RTX 2080 Ti in EU with 20 GB of disk. Wait some minutes*
+    ...    Rent Machine    max_price=1    disk_gb=20    gpu_name=RTX 2080 Ti    region=EU
+    Run Keyword And Expect Error
+    ...    WEATHER: No GPU offers available under $1.00/h for RTX 2080 Ti with 20 GB of disk. Wait some minutes*
+    ...    GPU Should Be On Offer    RTX 2080 Ti    max_price=1    disk_gb=20
+
+No Market Knows The GPU
+    Run Keyword And Expect Error
+    ...    gpu_name must be the name of a GPU as the market spells it, such as gpu_name=RTX 4090; no market knows * 4090*
+    ...    Rent Machine
+    ...    max_price=1
+    ...    disk_gb=20
+    ...    gpu_name=RTX4090
+    VAR    ${OTHER_GPU} =    RTX9999    scope=TEST    # robocop: off=VAR06
+    Run Keyword And Expect Error
+    ...    OTHER_GPU must be the name of a GPU as the market spells it, *; no market knows 'RTX9999'. Similar *
+    ...    GPUs Should Be Known
+
+Arguments Are Out Of Bounds
+    [Template]    Rent Should Be Refused
+    disk_gb must be a whole number of GB from 10 to 10000, such as *; it is 0.    disk_gb=0
+    minutes must be a number of minutes from 0.1 to 1440, such as *; it is -5.0.    minutes=-5
+    max_price must be a number of USD an hour from 0.001 to 100, such as *; it is inf.    max_price=inf
+    ready_timeout must be a time from 0.1 s to 24 h, such as *; it is -5.0.    ready_timeout=-5s
 
 The Budget Is Kept
     Run Keyword And Expect Error
@@ -59,3 +81,10 @@ A Machine That Is Kept Alive At Destroy Is Found Out
     ...    ${machine}
     ...    timeout=1s
     Machine Should Be Gone    ${machine}
+
+
+*** Keywords ***
+Rent Should Be Refused
+    [Arguments]    ${words}    &{arguments}
+    VAR    &{all} =    max_price=${MAX_PRICE}    disk_gb=20
+    Run Keyword And Expect Error    ${words}    Rent Machine    &{{ $all | $arguments }}

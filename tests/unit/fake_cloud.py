@@ -179,6 +179,9 @@ class FakeMarket:
             if each.dph_total <= max_price and each.disk_space >= disk_gb and gpu_name in {None, each.gpu_name}
         ]
 
+    def gpu_names(self) -> list[str]:
+        return sorted({each.gpu_name for each in self.cloud.offers})
+
     def charges(self, instance_id: int, since: float | None = None) -> list[Charge]:
         contract = self.cloud.contracts[instance_id]
         seconds = (self.cloud.now if contract.ended is None else contract.ended) - contract.begun

@@ -46,6 +46,6 @@ def test_no_two_files_hold_the_same_bytes_and_none_those_of_another_run() -> Non
 
 @pytest.mark.parametrize("files", [0, -1])
 def test_no_files_are_refused(tmp_path: Path, files: int) -> None:
-    with pytest.raises(Misconfigured, match=f"A data set needs at least one file; {files} were asked for."):
+    with pytest.raises(Misconfigured, match=rf"^files must be a whole number of files from 1 to .*; it is {files}\.$"):
         create_data_set(MACHINE, str(tmp_path), "n1", files)
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -172,6 +173,35 @@ def test_the_wishes_reach_the_product_and_are_not_left_to_it(house: House) -> No
         "offers [('gpu_name', 'RTX A4000'), ('limit', 100), ('max_price', 0.5), ('min_disk', 50), ('region', 'EU')]"
     )
     assert house.cloud.calls[-1].startswith("create 3 ")
+
+
+def test_a_gpu_that_no_market_knows_is_a_mistake(house: House) -> None:
+    house.cloud.offers = []
+    assert house.failure(Misconfigured, gpu_name="RTX9999") == (
+        "gpu_name must be the name of a GPU as the market spells it, such as gpu_name=RTX 4090; no market knows "
+        "'RTX9999'. Similar names: RTX 5090, RTX 4090 and RTX 3090."
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("max_price", 0),
+        ("max_price", math.nan),
+        ("disk_gb", 0),
+        ("disk_gb", -20),
+        ("disk_gb", 10**6),
+        ("minutes", -1),
+        ("minutes", math.inf),
+        ("create_timeout", 0),
+        ("ready_timeout", -5.0),
+    ],
+)
+def test_values_out_of_bounds_are_refused_before_anything_is_asked(house: House, argument: str, value: float) -> None:
+    message = house.failure(Misconfigured, **{argument: value})
+    assert message.startswith(f"{argument} must be a ")
+    assert message.endswith(f"; it is {value!r}.")
+    assert house.cloud.calls == []
 
 
 def test_no_offers_is_weather(house: House) -> None:

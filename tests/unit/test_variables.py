@@ -48,6 +48,8 @@ LEGAL = {
     ("BUDGET_USD", "nothing"): "not set: a live target then refuses to start",
     ("SMALL_FILES", "zero"): "text files, hidden files and odd names are created anyway",
     ("CROWD_FILES", "zero"): "the same",
+    ("LARGE_FILE_BYTES", "zero"): "an empty file",
+    ("CROWD_FILE_BYTES", "zero"): "the same",
     ("DECLINED_WITNESSES", "an empty text"): "none is declined",
     ("DECLINED_WITNESSES", "blanks"): "none is declined",
     ("HEADLESS", "zero"): "Robot Framework's word for False",
@@ -116,7 +118,7 @@ def test_the_sentence_names_variable_bounds_unit_example_and_value() -> None:
     with pytest.raises(Misconfigured) as refused:
         check({"LARGE_FILE_BYTES": "-5"}, seconds_of)
     assert str(refused.value) == (
-        "LARGE_FILE_BYTES must be a whole number of bytes from 1 to 1000000000000, such as LARGE_FILE_BYTES:64000000; "
+        "LARGE_FILE_BYTES must be a whole number of bytes from 0 to 1000000000000, such as LARGE_FILE_BYTES:64000000; "
         "it is '-5'."
     )
 

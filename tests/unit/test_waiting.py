@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from rekindle.errors import Mismatch
+from rekindle.errors import Misconfigured, Mismatch
 from rekindle.waiting import FLOOR, LAG, Clock, Timeout, hold_for, wait_until
 
 
@@ -38,6 +40,19 @@ def time() -> Time:
 
 def is_running(state: str) -> bool:
     return state == "running"
+
+
+@pytest.mark.parametrize("seconds", [-0.1, -math.inf, math.nan])
+def test_a_negative_time_is_refused_before_the_first_look(seconds: float) -> None:
+    def look() -> int:
+        raise AssertionError
+
+    for wait in (partial(wait_until, timeout=seconds), partial(hold_for, seconds=seconds)):
+        with pytest.raises(Misconfigured) as refused:
+            wait("machine 7 to be gone", look, bool)
+        assert str(refused.value) == (
+            f"The time allowed for machine 7 to be gone must be zero or more seconds, such as 30; it is {seconds:g}."
+        )
 
 
 def test_what_is_ready_is_not_waited_for(time: Time) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from rekindle.errors import Misconfigured, RekindleError, Unknown
 from rekindle.manifest import Manifest, compare, take_manifest
-from rekindle.workspace_files import WorkspacePlan, create_test_files
+from rekindle.unpacking import write
+from rekindle.workspace_files import _LARGE, WorkspacePlan, create_test_files
 from sandbox.control.sync import EXCLUDES
 from tests.accounts import IS_ROOT, ROOT_ONLY
 from tests.unit.local_machine import LocalMachine, tools
@@ -24,6 +25,26 @@ def filled(root: Path, nonce: str = "n1", machine: LocalMachine = MACHINE) -> Ma
     root.mkdir()
     create_test_files(machine, str(root), nonce, PLAN)
     return take_manifest(machine, str(root))
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (WorkspacePlan(large_bytes=-5), r"^large_bytes must be a whole number of bytes from 0 to .*; it is -5\.$"),
+        (WorkspacePlan(small_files=-3), r"^small_files must be a whole number of files from 0 to .*; it is -3\.$"),
+    ],
+)
+def test_a_plan_out_of_bounds_writes_nothing(tmp_path: Path, plan: WorkspacePlan, message: str) -> None:
+    with pytest.raises(Misconfigured, match=message):
+        create_test_files(MACHINE, str(tmp_path), "n", plan)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", ["-5", "", "5 G", "abc", "9" * 30])
+def test_the_writer_itself_refuses_what_is_no_size(tmp_path: Path, size: str) -> None:
+    with pytest.raises(RekindleError, match="not a size in bytes"):
+        write(MACHINE, _LARGE, str(tmp_path), "large.bin", size, "0" * 32, "0.0")
+    assert not list(tmp_path.iterdir())
 
 
 def test_says_exactly_what_it_wrote(tmp_path: Path) -> None:

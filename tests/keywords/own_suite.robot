@@ -1,0 +1,26 @@
+*** Settings ***
+Documentation    What a suite of one's own needs: the embedded cloud is free, and no option is demanded.
+
+Library          OperatingSystem
+Resource         keywords.resource
+
+Suite Setup      Close Target
+Test Teardown    Close Target
+
+
+*** Test Cases ***
+The Sandbox Needs No Budget
+    Open Target    sandbox    state_dir=temporary
+    ${machine} =    Rent Small Machine
+    Destroy Machine    ${machine}
+
+A Misspelled State Directory Is Refused
+    Run Keyword And Expect Error
+    ...    STATE_DIR must be temporary or breakable, * it is 'temp' (did you mean temporary? *
+    ...    Open Target    sandbox    state_dir=temp
+    Should Not Exist    ${EXECDIR}/temp
+
+A State Directory Needs Its Parent
+    Run Keyword And Expect Error
+    ...    STATE_DIR must be * it is '${TEMPDIR}/none/cloud' (but ${TEMPDIR}/none does not exist: create it first).
+    ...    Open Target    sandbox    state_dir=${TEMPDIR}/none/cloud
