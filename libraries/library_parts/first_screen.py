@@ -3,51 +3,57 @@
 from __future__ import annotations
 
 from robot import result, running
+from robot.libraries.BuiltIn import BuiltIn
 
+from library_parts.results import IS_PABOT
 from rekindle.failure import cause
 
 NOT_RUN = "Parent suite setup failed:\n"
 
 
 class FirstScreen:
-    """The listener that writes one entry of metadata per suite to the outermost suite, which log.html shows first.
+    """The listener that writes an entry of metadata per test to the outermost suite, which log.html shows first.
 
-    An entry lists the suite's own failure, then its failed tests with their causes, then the others in the order in
-    which they ran. Robot sorts metadata by name, so an entry has the name of its suite and a list as its value.
+    Robot Framework sorts metadata by name, so the name of an entry begins with the names of its suites. A test that
+    failed and one that passed have the same name of entry: `rebot --merge` and pabot replace an entry by the later one
+    of the same name and keep all others.
     """
 
     ROBOT_LISTENER_API_VERSION = 3
     ROBOT_LISTENER_PRIORITY = -1000  # after all others, so that their changes are seen
 
-    def __init__(self) -> None:
-        self._tests: dict[str, list[tuple[bool, str]]] = {}
-
     def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
-        """Note how a test ended: later its message also holds failures of its suites' teardowns."""
+        """Write the entry of a test; later its message also holds failures of its suites' teardowns."""
         if not result.parent or result.message.startswith(NOT_RUN):
             return
         if result.failed:
-            line = f"✗ *{result.name}*: {cause(result.message)}"
+            line = f"✗ {cause(result.message)}"
         elif result.skipped:
-            line = f"{result.name} was skipped: {cause(result.message)}"
+            line = f"Skipped: {cause(result.message)}"
         else:
-            line = f"✓ {result.name}{': ' if result.message else ''}{_one_line(result.message)}"
-        self._tests.setdefault(result.parent.full_name, []).append((result.failed, line))
+            line = f"✓ {_one_line(result.message)}".rstrip()
+        _write(result.parent, line, result.name)
 
     def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
-        """Write the entry of a suite."""
-        tests = self._tests.pop(result.full_name, [])
-        lines = sorted(tests, key=lambda test: not test[0])
-        entry = [line for _, line in lines]
+        """Write the entry of a suite's setup and teardown: it replaces one of an earlier run in which they failed."""
         if result.message and not result.message.startswith(("Parent suite", "Skipped in parent suite")):
             part = "setup" if result.message.startswith("Suite setup") else "teardown"
-            entry.insert(0, f"✗ *Suite {part} failed*: {cause(result.message)}")
-        if entry:
-            names, suite = [result.name], result
-            while suite.parent:
-                suite = suite.parent
-                names.insert(0, suite.name)
-            suite.metadata[" / ".join(names[1:] or names)] = "\n".join(f"- {line}" for line in entry)
+            _write(result, f"✗ *Suite {part} failed*: {cause(result.message)}")
+        elif (result.has_setup or result.has_teardown) and (result.tests or not _has_siblings()):
+            _write(result, "✓ Setup and teardown")
+
+
+def _write(suite: result.TestSuite, line: str, *test: str) -> None:
+    names = [suite.name]
+    while suite.parent:
+        suite = suite.parent
+        names.insert(0, suite.name)
+    suite.metadata[" / ".join([*(names[1:] or names), *test])] = line
+
+
+def _has_siblings() -> bool:
+    """Whether other processes run the same suites; a success of this one must not replace a failure of theirs."""
+    return BuiltIn().get_variable_value(IS_PABOT) is not None
 
 
 def _one_line(message: str) -> str:

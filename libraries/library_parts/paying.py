@@ -9,7 +9,7 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
-from library_parts.results import keep, output_dir
+from library_parts.results import BILL, bill_of_run, keep, output_dir
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient
@@ -81,10 +81,9 @@ def settle(opened: Target) -> list[str]:
     bill = opened.bill()
     logger.info(bill.html(), html=True)
     tell(bill.line())
-    built_in = BuiltIn()
-    built_in.set_suite_metadata("Bill", bill.line().removeprefix("Bill: "), top=True)
     path = bill.write(output_dir())
     keep(path)
+    BuiltIn().set_suite_metadata(BILL, bill_of_run(bill.line().removeprefix("Bill: ")), top=True)
     tell(f"Report: {path.name}")
     troubles = []
     if overdrawn := opened.budget.overdrawn(opened.growing_usd(), bill.billed_usd):

@@ -10,16 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from robot.api import ExecutionResult
+from robot.errors import DataError, RobotError
 from robot.libraries.BuiltIn import BuiltIn
+from robot.run import RobotFramework
 
 from rekindle import run_folder
 from rekindle.errors import Misconfigured
+from rekindle.run_bill import add_earlier, sum_of_bills
 from rekindle.run_folder import PABOT_RESULTS, WAITING, RunFolder
 from rekindle.variables import BY_NAME
 
 FILES = ("OUTPUT_FILE", "LOG_FILE", "REPORT_FILE", "DEBUG_FILE")
 IS_PABOT = "$PABOTLIBURI"
-KEPT = "KEPT_RUNS"
+KEPT, BILL = "KEPT_RUNS", "Bill"
 
 
 def output_dir() -> Path:
@@ -47,6 +51,30 @@ def keep(path: Path) -> None:
         folder().add(path.resolve())
 
 
+def bill_of_run(own: str) -> str:
+    """Return what the first screen says of the bill: the bill of this process, or a sum if there are more.
+
+    Args:
+        own: the bill of this process in words.
+    """
+    run = folder()
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if repeated := _repeated():
+            add_earlier(run, repeated)
+        return sum_of_bills(run.open_path) or own
+    return own
+
+
+def _repeated() -> Path | None:
+    """The output of the run whose failed tests this run repeats."""
+    try:
+        options, _ = RobotFramework().parse_arguments(sys.argv[1:])
+    except RobotError:  # not started as `robot`
+        return None
+    output = options["rerunfailed"] or options["rerunfailedsuites"]
+    return Path(output).resolve() if output else None
+
+
 class Results:
     """The listener that closes the run folder once Robot Framework, or pabot, has written its last file."""
 
@@ -62,6 +90,7 @@ class Results:
             with contextlib.suppress(OSError):
                 run.open()
                 _close_after_pabot(run, kept)
+            atexit.register(_show_bill_of_pabot, run, Path(str(built_in.get_variable_value("$OUTPUT_FILE"))))
             return
         values = [str(built_in.get_variable_value(f"${name}")) for name in FILES]
         files = [Path(value).resolve() for value in values if value != "NONE"]
@@ -75,6 +104,22 @@ def _close(run: RunFolder, files: Sequence[Path], kept: int) -> None:
         run.close(files, keep=kept)
     except OSError as error:
         print(f"The run folder {run.path} is incomplete: {error}.", file=sys.stderr)
+
+
+def _show_bill_of_pabot(run: RunFolder, output: Path) -> None:
+    """Write the sum of all bills so far where pabot reads it: of metadata of one name it keeps that of its last output.
+
+    Each process does so when it has written its output; the one that ends last writes the sum of all.
+    """
+    with contextlib.suppress(OSError, DataError), run.locked():
+        run.ended(output)
+        if bill := sum_of_bills(run.open_path):
+            last = run.outputs()[-1]
+            amended = ExecutionResult(str(last))
+            amended.suite.metadata[BILL] = bill
+            written = last.with_name(f".{last.name}-{os.getpid()}")
+            amended.save(str(written))
+            written.replace(last)
 
 
 def _close_after_pabot(run: RunFolder, kept: int) -> None:

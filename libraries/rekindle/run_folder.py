@@ -10,6 +10,7 @@ Reports and screenshots are never written twice, so they are hard links. Robot F
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from rekindle.ledger import is_alive, process_identity
 
 RUNS, LATEST = "runs", "latest"
 PABOT_RESULTS = "pabot_results"
-OWNER, CLOSED, WAITING = ".owner", ".closed", ".waiting"
+OWNER, CLOSED, WAITING, LOCK, ENDED = ".owner", ".closed", ".waiting", ".lock", ".ended"
 WRITTEN_BY_ROBOT = ("*.html", "*.xml")
 _RUN_ID = re.compile(r"\d{10}-[0-9a-f]{6}")
 
@@ -94,14 +95,18 @@ class RunFolder:
         for dead in [run for run in _dead(self.output_dir) if run.run_id != self.run_id]:
             dead.close(written_by_robot(dead, until=self.begun))
 
-    def add(self, file: Path) -> None:
-        """Link a file that is never written again, under the path that it has in the output directory.
+    def add(self, file: Path, name: Path | None = None) -> None:
+        """Link a file that is never written again.
+
+        Args:
+            file: lies in the output directory, unless it is given a name.
+            name: path in the folder; that in the output directory when None.
 
         Raises:
             OSError: it can be neither linked nor copied.
         """
         self.open()
-        linked = self.open_path / file.relative_to(self.output_dir)
+        linked = self.open_path / (name or file.relative_to(self.output_dir))
         linked.parent.mkdir(parents=True, exist_ok=True)
         _link(file, linked)
 
@@ -122,7 +127,7 @@ class RunFolder:
                 copy = self.open_path / file.relative_to(self.output_dir)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, copy)
-        for artifact in self._artifacts():
+        for artifact in list(self._artifacts()):
             self.add(artifact)
         (self.open_path / CLOSED).write_text(f"{time.time()}\n")
         try:
@@ -134,6 +139,23 @@ class RunFolder:
         _point(self.output_dir / LATEST, Path(RUNS) / self.run_id)
         if keep is not None:
             prune(self.output_dir, keep)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one process of the run at a time into the block."""
+        with (self.open_path / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def ended(self, output: Path) -> None:
+        """Note the output of a process of pabot that has ended. To be called with the lock."""
+        with (self.open_path / ENDED).open("a") as ended:
+            ended.write(f"{output}\n")
+
+    def outputs(self) -> list[Path]:
+        """Return the outputs of processes that have ended, in the order in which pabot merges them."""
+        outputs = (self.open_path / ENDED).read_text().splitlines()
+        return [Path(output) for output in sorted(outputs, key=_natural)]
 
     def _artifacts(self) -> Iterator[Path]:
         """Files of pabot's processes that pabot copied next to its log: `0-<name>` of `pabot_results/0/<name>`."""
@@ -211,3 +233,8 @@ def _start_of(pid: int) -> float:
 
 def _escaped(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """For sorting: numbers in a path count as numbers."""
+    return [(int(part), "") if part.isdigit() else (0, part.casefold()) for part in re.split(r"(\d+)", path)]

@@ -33,37 +33,47 @@ def _suite(name: str, text: str) -> running.TestSuite:
     return suite
 
 
-def test_failed_tests_come_first_in_the_list_of_their_suite() -> None:
+def test_each_test_has_an_entry_under_the_names_of_its_suites() -> None:
     shown = _run(_suite("Wake", SUITE), _suite("Auto", SUITE)).metadata
-    entry = """- ✗ *Fails*: Snapshot 41ab cannot be restored: 3 of 9 files are affected.
-- ✓ Passes: 7.6 s, checked 9 files"""
-    assert dict(shown) == {"Auto": entry, "Wake": entry}
+    assert dict(shown) == {
+        "Auto / Fails": "✗ Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
+        "Auto / Passes": "✓ 7.6 s, checked 9 files",
+        "Wake / Fails": "✗ Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
+        "Wake / Passes": "✓ 7.6 s, checked 9 files",
+    }
 
 
 def test_a_suite_below_another_is_named_with_it() -> None:
     folder = running.TestSuite("Phase3")
     folder.suites = [_suite("Wake", SUITE)]
-    assert list(_run(folder).metadata) == ["Phase3 / Wake"]
+    assert list(_run(folder).metadata) == ["Phase3 / Wake / Fails", "Phase3 / Wake / Passes"]
 
 
 def test_a_setup_of_the_outermost_suite_is_named_once() -> None:
     setup = "*** Settings ***\nSuite Setup    Fail    The disk is full: 0 bytes are free.\\nSecond line."
     assert dict(_run(_suite("Wake", SUITE), root=setup).metadata) == {
-        "Rekindle": "- ✗ *Suite setup failed*: The disk is full: 0 bytes are free."
+        "Rekindle": "✗ *Suite setup failed*: The disk is full: 0 bytes are free."
     }
 
 
 def test_a_teardown_of_a_suite_does_not_hide_what_its_tests_found() -> None:
     teardown = SUITE + "\n*** Settings ***\nSuite Teardown    Fail    Machine 7 was destroyed, but is still rented.\n"
-    assert _run(_suite("Wake", teardown)).metadata["Wake"].splitlines() == [
-        "- ✗ *Suite teardown failed*: Machine 7 was destroyed, but is still rented.",
-        "- ✗ *Fails*: Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
-        "- ✓ Passes: 7.6 s, checked 9 files",
-    ]
+    assert dict(_run(_suite("Wake", teardown)).metadata) == {
+        "Wake": "✗ *Suite teardown failed*: Machine 7 was destroyed, but is still rented.",
+        "Wake / Fails": "✗ Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
+        "Wake / Passes": "✓ 7.6 s, checked 9 files",
+    }
+
+
+def test_a_setup_that_passes_has_the_entry_of_one_that_failed() -> None:
+    passing = SUITE + "\n*** Settings ***\nSuite Setup    No Operation\n"
+    failing = SUITE + "\n*** Settings ***\nSuite Setup    Fail    No offers.\n"
+    failed, passed = _run(_suite("Wake", failing)).metadata, _run(_suite("Wake", passing)).metadata
+    assert (failed["Wake"], passed["Wake"]) == ("✗ *Suite setup failed*: No offers.", "✓ Setup and teardown")
 
 
 def test_a_skipped_test_says_why() -> None:
     skipped = "*** Test Cases ***\nLeft Out\n    Skip    The target has no standbys."
-    assert _run(_suite("Journey", skipped)).metadata["Journey"] == (
-        "- Left Out was skipped: The target has no standbys."
-    )
+    assert dict(_run(_suite("Journey", skipped)).metadata) == {
+        "Journey / Left Out": "Skipped: The target has no standbys."
+    }

@@ -7,16 +7,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from robot.api import ExecutionResult
 
 from rekindle.run_folder import closed_runs
 from rekindle.waiting import wait_until
 
+BILLING = """
+from library_parts.results import BILL, bill_of_run, keep, output_dir
+from robot.libraries.BuiltIn import BuiltIn
+from rekindle.report import write_document
+
+def settle_bill(usd: float):
+    keep(write_document(output_dir(), "bill", {"billed_usd": usd, "agrees": True}))
+    BuiltIn().set_suite_metadata(BILL, bill_of_run(f"${usd:.4f}"), top=True)
+"""
 SUITE = """
 *** Settings ***
-Library    MetricsLibrary
+Library           MetricsLibrary
+Library           ../billing.py
+Suite Teardown    Settle Bill    %s
 
 *** Variables ***
-${RESULT}    lost
+${RESULT}         lost
 
 *** Test Cases ***
 Files Are Restored
@@ -32,8 +44,9 @@ Machine Is Destroyed
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "plan").mkdir()
-    for name in ("hibernate", "wake"):
-        (tmp_path / "plan" / f"{name}.robot").write_text(SUITE)
+    (tmp_path / "billing.py").write_text(BILLING)
+    for name, usd in (("hibernate", "0.03"), ("wake", "0.01")):
+        (tmp_path / "plan" / f"{name}.robot").write_text(SUITE % usd)
     return tmp_path
 
 
@@ -72,14 +85,15 @@ def test_each_run_keeps_its_log_and_reports(folder: Path) -> None:
     assert (folder / "results" / "latest").resolve() == second
     reports = {path.name for path in (folder / "results").glob("*_report_*.json")}
     assert len(reports) == 4
-    assert names(first) | names(second) == {"log.html", "report.html", "output.xml", *reports}
+    bills = {path.name for path in (folder / "results").glob("bill_*.json")}
+    assert names(first) | names(second) == {"log.html", "report.html", "output.xml", *reports, *bills}
     assert not names(first) & names(second) & reports
 
 
 def test_the_number_of_kept_runs_is_limited(folder: Path) -> None:
-    for _ in range(3):
-        run(folder, "robot", "--outputdir", "results", "--variable", "KEPT_RUNS:2", "plan/wake.robot")
-    assert len(kept(folder)) == 2
+    for _ in range(2):
+        run(folder, "robot", "--outputdir", "results", "--variable", "KEPT_RUNS:1", "plan/wake.robot")
+    assert len(kept(folder)) == 1
 
 
 def test_names_that_the_user_gave_are_kept_and_absent_files_missed_by_no_one(folder: Path) -> None:
@@ -98,7 +112,53 @@ def test_the_processes_of_pabot_are_one_run(folder: Path) -> None:
     (only,) = wait_until("the run to be closed", lambda: kept(folder), bool, timeout=10).value
     assert (folder / "results" / "latest").resolve() == only
     assert (only / "log.html").read_text() == (folder / "results" / "log.html").read_text()
-    copied = {path.name for path in (folder / "results").glob("*_report_*.json")}
-    own = {str(path.relative_to(folder / "results")) for path in folder.glob("results/pabot_results/*/*_report_*.json")}
-    assert len(copied) == len(own) == 4
+    copied = {path.name for path in (folder / "results").glob("*.json")}
+    own = {str(path.relative_to(folder / "results")) for path in folder.glob("results/pabot_results/*/*.json")}
+    assert len(copied) == len(own) == 4 + 2
     assert names(only) == {"log.html", "report.html", "output.xml", *copied, *own}
+
+
+def first_screen(output: Path) -> dict[str, str]:
+    metadata = ExecutionResult(str(output)).suite.metadata
+    return {name: value for name, value in metadata.items() if not name.startswith("Pabot")}
+
+
+def test_pabot_shows_all_tests_and_the_sum_of_all_bills(folder: Path) -> None:
+    run(folder, "pabot", "--processes", "2", "--outputdir", "results", "plan")
+    shown = first_screen(folder / "results" / "output.xml")
+    bill = shown.pop("Bill")
+    assert bill.startswith("$0.0400 in 2 bills: $0.0")
+    assert bill.endswith("; each bill agrees with what was measured")
+    assert {name: value[0] for name, value in shown.items()} == {
+        "Hibernate": "✓",
+        "Hibernate / Files Are Restored": "✗",
+        "Hibernate / Machine Is Destroyed": "✓",
+        "Wake": "✓",
+        "Wake / Files Are Restored": "✗",
+        "Wake / Machine Is Destroyed": "✓",
+    }
+
+
+@pytest.mark.parametrize("first", ["robot", "pabot"])
+def test_a_merged_log_shows_the_repeated_tests_as_they_ended_and_the_sum_of_both_bills(
+    folder: Path, first: str
+) -> None:
+    run(folder, first, "--outputdir", "results", "plan")
+    wait_until("the run to be closed", lambda: kept(folder), bool, timeout=10)
+    repeat = ("--rerunfailed", "results/output.xml", "--output", "repeated.xml", "--variable", "RESULT:restored")
+    run(folder, "robot", "--outputdir", "results", *repeat, "plan")
+    run(folder, "rebot", "--merge", "--output", "merged.xml", "results/output.xml", "results/repeated.xml")
+    shown = first_screen(folder / "merged.xml")
+    assert shown.pop("Bill") == (
+        "$0.0800: $0.0400 before, $0.0400 in this run of failed tests; each bill agrees with what was measured"
+    )
+    assert len(shown) == 2 + 4
+    assert {value[0] for value in shown.values()} == {"✓"}
+
+
+def test_the_bill_of_a_run_that_is_repeated_twice_counts_once(folder: Path) -> None:
+    run(folder, "robot", "--outputdir", "results", "plan/wake.robot")
+    for before, after in (("output", "second"), ("second", "third")):
+        repeat = ("--rerunfailed", f"results/{before}.xml", "--output", f"{after}.xml")
+        run(folder, "robot", "--outputdir", "results", *repeat, "plan/wake.robot")
+    assert first_screen(folder / "results" / "third.xml")["Bill"].startswith("$0.0300: $0.0200 before, $0.0100 in")
