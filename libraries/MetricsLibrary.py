@@ -11,7 +11,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
-from library_parts.console import headline
+from library_parts.console import announce, headline
 from library_parts.first_screen import FirstScreen
 from library_parts.results import Results, keep, output_dir
 from rekindle import report as reports
@@ -55,12 +55,14 @@ class MetricsLibrary:
             # First the clock: a Ctrl-C may cut off what is printed.
             reports.current().start_step(data.name)
             logger.console(f"\n{data.name}…")
+            announce(f"{data.name}…")
 
     def end_group(self, data: running.Group, result: result.Group) -> None:
         """Prints how long a step took."""
         if _runs(data, result):
             step = reports.current().end_step(passed=result.passed)
             logger.console(f"   Time: {step.seconds:.1f} s   {'✓' if step.passed else '✗ failed'}")
+            announce(f"{data.name}: {step.seconds:.1f} s {'✓' if step.passed else '✗ failed'}")
 
     def end_library_keyword(
         self, data: running.Keyword, implementation: running.LibraryKeyword, result: result.Keyword

@@ -14,6 +14,8 @@ from typing import Self
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
+from library_parts.results import pabot_pid
+from rekindle.parent_console import write_line
 from rekindle.progress import Done, Look, Meter, watched
 from rekindle.redaction import KNOWN
 from rekindle.report import RULE
@@ -55,6 +57,16 @@ def headline(test: str) -> None:
     """Prints the name of a test between two rules."""
     logger.console(f"\n{RULE}\n{test.upper()}\n{RULE}")
     _Told.test = test
+
+
+def announce(line: str) -> None:
+    """Print the start or end of a step, or how far it has come, on the console of pabot too, if that runs this suite.
+
+    pabot shows nothing of a suite before that has ended.
+    """
+    if (pabot := pabot_pid()) is not None:
+        suite = str(BuiltIn().get_variable_value("$SUITE_NAME", "")).rpartition(".")[2]
+        write_line(pabot, shown(KNOWN.redact(f"{suite}: {line}").text))
 
 
 class ProgressLine:
@@ -102,6 +114,7 @@ class ProgressLine:
             logger.console(f"{begin}\r{f'   {line}'[:width]}\033[K", newline=False)
         elif due:
             logger.console(f"{'' if self._shown else self._begin}   {line}")
+            announce(line)
         else:
             return
         self._shown = True

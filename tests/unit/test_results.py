@@ -32,7 +32,9 @@ ${RESULT}         lost
 
 *** Test Cases ***
 Files Are Restored
-    Should Be Equal    ${RESULT}    restored
+    GROUP    [1/1] Restore
+        Should Be Equal    ${RESULT}    restored
+    END
     [Teardown]    Publish Report
 
 Machine Is Destroyed
@@ -162,3 +164,13 @@ def test_the_bill_of_a_run_that_is_repeated_twice_counts_once(folder: Path) -> N
         repeat = ("--rerunfailed", f"results/{before}.xml", "--output", f"{after}.xml")
         run(folder, "robot", "--outputdir", "results", *repeat, "plan/wake.robot")
     assert first_screen(folder / "results" / "third.xml")["Bill"].startswith("$0.0300: $0.0200 before, $0.0100 in")
+
+
+def test_the_console_of_pabot_shows_the_steps_of_all_processes(folder: Path) -> None:
+    console = run(folder, "pabot", "--processes", "2", "--outputdir", "results", "plan")
+    for suite in ("Hibernate", "Wake"):
+        assert f"\n{suite}: [1/1] Restore…\n{suite}: [1/1] Restore: 0.0 s ✗ failed\n" in _only(suite, console)
+
+
+def _only(suite: str, console: str) -> str:
+    return "\n" + "".join(f"{line}\n" for line in console.splitlines() if line.startswith(f"{suite}: "))
