@@ -18,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from sandbox import clocks
+from sandbox import clocks, directory
 from sandbox.leases import Leases
 from sandbox.lock import lock
 from sandbox.parts import Part, environment, parts_of
@@ -54,11 +54,6 @@ _PROGRAMS = {
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
 }
-# What a state directory may hold before its secrets are written, when the very first start was cut short.
-_FIRST = {"logs", "keys", "machines", "store", "lock"}
-_UNFINISHED = ".secrets.json."
-
-
 _READY = "ready"
 EXIT_DOWN = 1  # the cloud would have to be up for this
 
@@ -188,24 +183,10 @@ class Cloud:
             )
 
     def _check_directory(self) -> None:
-        root = self.state.root
         try:
-            # Listed first: another `up` may make it ours at this moment.
-            entries = {entry.name for entry in root.iterdir()} - _FIRST if root.exists() else set()
-            if not all(name.startswith(_UNFINISHED) for name in entries) and not self._is_ours():
-                raise Refused(f"{root} holds other files: give an empty or a new directory with --state-dir.")
-            root.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-            if root.stat().st_uid != os.getuid():
-                raise Refused(f"{root} belongs to another user. Give your own directory with --state-dir.")
-            root.chmod(stat.S_IRWXU)
-        except OSError as error:
-            raise Refused(
-                f"The state directory {root} cannot be used: {error.strerror} ({error.filename}). "
-                "Give another one with --state-dir."
-            ) from error
-
-    def _is_ours(self) -> bool:
-        return (self.state.root / "secrets.json").exists()
+            directory.prepare(self.state.root)
+        except directory.Unusable as unusable:
+            raise Refused(str(unusable)) from None
 
     def _prepare(self, wishes: Wishes, picker: PortPicker, tell: Callable[[str], None]) -> Supervisor:
         sweep(self.state)
@@ -362,7 +343,7 @@ class Cloud:
         root = self.state.root
         if not root.is_dir() or not any(root.iterdir()):
             return False
-        if not self._is_ours():
+        if not directory.is_a_clouds(root):
             raise Refused(
                 f"{root} does not look like a cloud's state directory (no secrets.json): nothing was removed."
             )

@@ -25,6 +25,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 PARTS = {"control": "DUMONT_API_URL", "market": "VAST_URL"}
 NETWORK = "TOXIPROXY_URL"  # the variable that only a cloud with proxies has
 WATCH = 60.0  # seconds that a watch waits for its moment
+REFUSED = 2  # exit code of its command line when the user's own input is wrong
 # What its command line may inherit: no credentials of a live target, which the user may have set as well.
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
@@ -57,6 +58,7 @@ class EmbeddedCloud:
             lease: the process that needs the cloud; it stops by itself some time after that process has ended.
 
         Raises:
+            Misconfigured: what the user gave is wrong, such as the state directory.
             CloudDown: it did not come up; the message is what its command line says.
         """
         options = ["--detach", *self._options, "--lease", str(lease or os.getpid())]
@@ -326,6 +328,8 @@ class EmbeddedCloud:
 
     def _call(self, *arguments: str) -> str:
         done = self._run(*arguments)
+        if done.returncode == REFUSED:
+            raise Misconfigured(f"`python -m sandbox {arguments[0]}` was refused: {done.stderr.strip()}")
         if done.returncode:
             raise CloudDown(f"`python -m sandbox {' '.join(arguments)}` failed:\n{done.stderr.strip()}")
         return done.stdout

@@ -580,7 +580,9 @@ def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUn
         (["up", "--lease", "me"], "there is no process me"),
         (["up", "--seed", "x"], "invalid int value: 'x'"),
         (["up", "--state-dir", "/proc/cloud"], "The state directory /proc/cloud cannot be used"),
-        (["up", "--state-dir", "/etc/passwd/cloud"], "Not a directory"),
+        (["up", "--state-dir", "/etc/passwd"], "/etc/passwd is a file, and a cloud needs a directory."),
+        (["up", "--state-dir", "/etc/passwd/cloud"], "because /etc/passwd is not a directory that exists"),
+        (["up", "--state-dir", "/nowhere/cloud"], "because /nowhere is not a directory that exists. Create that first"),
         (["up", "--state-dir", "/etc"], "/etc holds other files"),
         (["reset", "--state-dir", "/etc"], "does not look like a cloud's state directory"),
         (["dance"], "invalid choice: 'dance'"),
@@ -598,12 +600,25 @@ def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], 
 
 @ROOT_ONLY
 def test_the_directory_of_another_user_is_refused(own_cloud: CloudUnderTest) -> None:
-    own_cloud.state_dir.mkdir()
+    own_cloud.state_dir.mkdir(mode=0o700)
     os.chown(own_cloud.state_dir, 65534, 65534)
     done = own_cloud.run("up", "--detach")
     assert done.returncode == 2
-    assert "belongs to another user" in done.stderr
+    assert "belongs to another user (nobody)" in done.stderr
     assert list(own_cloud.state_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o755, 0o770, 0o600])
+def test_permissions_of_an_existing_directory_are_not_changed(own_cloud: CloudUnderTest, mode: int) -> None:
+    own_cloud.state_dir.mkdir()
+    own_cloud.state_dir.chmod(mode)
+    done = own_cloud.run("up", "--detach")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"{own_cloud.state_dir} has mode {mode:o}, but a cloud keeps keys there and needs mode 700: chmod 700 "
+        f"{own_cloud.state_dir}. Or give another directory (--state-dir, or STATE_DIR of the suites).\n"
+    )
+    assert own_cloud.state_dir.stat().st_mode & 0o777 == mode
 
 
 def test_missing_programs_are_named_with_the_line_that_installs_them(

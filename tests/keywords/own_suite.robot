@@ -24,3 +24,12 @@ A State Directory Needs Its Parent
     Run Keyword And Expect Error
     ...    STATE_DIR must be * it is '${TEMPDIR}/none/cloud' (but ${TEMPDIR}/none does not exist: create it first).
     ...    Open Target    sandbox    state_dir=${TEMPDIR}/none/cloud
+
+The Permissions Of A State Directory Are Not Changed
+    Create Directory    ${OUTPUT_DIR}/closed
+    Run    chmod 555 "${OUTPUT_DIR}/closed"
+    Run Keyword And Expect Error
+    ...    `python -m sandbox up` was refused: ${OUTPUT_DIR}/closed has mode 555, but a cloud keeps keys there and *
+    ...    Open Target    sandbox    state_dir=${OUTPUT_DIR}/closed
+    ${mode} =    Run    stat --format=%a "${OUTPUT_DIR}/closed"
+    Should Be Equal    ${mode}    555

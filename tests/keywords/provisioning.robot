@@ -29,7 +29,7 @@ A GPU Is Not On Offer Now
 
 No Market Knows The GPU
     Run Keyword And Expect Error
-    ...    gpu_name must be the name of a GPU as the market spells it, such as gpu_name=RTX 4090; no market knows * 4090*
+    ...    gpu_name must be the name of a GPU as the market spells it, such as *; no market knows 'RTX4090'. * 4090*
     ...    Rent Machine
     ...    max_price=1
     ...    disk_gb=20

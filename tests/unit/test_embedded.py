@@ -32,7 +32,8 @@ if answer.exists():
     print(answer.read_text())
 error = here / f"{sys.argv[1]}.error"
 if error.exists():
-    sys.exit(error.read_text())
+    print(error.read_text(), file=sys.stderr)
+    sys.exit(int((here / "exit_code").read_text()))
 """
 
 
@@ -67,8 +68,9 @@ class CommandLine:
     def answers(self, verb: str, text: str) -> None:
         (self.folder / verb).write_text(text)
 
-    def refuses(self, verb: str, text: str) -> None:
+    def refuses(self, verb: str, text: str, exit_code: int = 1) -> None:
         (self.folder / f"{verb}.error").write_text(text)
+        (self.folder / "exit_code").write_text(str(exit_code))
 
     def calls(self) -> list[list[str]]:
         return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
@@ -168,6 +170,13 @@ def test_a_cloud_that_does_not_start_is_told_in_its_own_words(command_line: Comm
         EmbeddedCloud().up()
     command = f"python -m sandbox up --detach --lease {os.getpid()}"
     assert str(raised.value) == f"`{command}` failed:\nThe store has died."
+
+
+def test_what_the_user_gave_wrong_is_told_in_its_own_words(command_line: CommandLine, tmp_path: Path) -> None:
+    command_line.refuses("up", f"{tmp_path} has mode 555.", exit_code=2)
+    with pytest.raises(Misconfigured) as raised:
+        EmbeddedCloud(tmp_path).up()
+    assert str(raised.value) == f"`python -m sandbox up` was refused: {tmp_path} has mode 555."
 
 
 def test_a_cloud_that_comes_up_again_has_not_moved(command_line: CommandLine) -> None:
