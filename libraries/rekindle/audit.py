@@ -20,11 +20,22 @@ from rekindle.file_hashes import FileHashes
 from rekindle.manifest import Comparison, Entry, Manifest, compare
 from rekindle.objects import ObjectMissing, ObjectStore
 from rekindle.restic_format import Blob, Node
-from rekindle.restic_repository import READERS, ResticRepository, SnapshotDocument, Stored, check_object, check_size
+from rekindle.restic_repository import (
+    READERS,
+    ResticRepository,
+    SnapshotDocument,
+    Stored,
+    Tree,
+    check_object,
+    check_size,
+)
 from rekindle.restic_witness import ResticWitness
+from rekindle.wording import counted, named, number, shown
 
 # A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever.
 ATTEMPTS = 3
+# Files and objects that an error names before it counts the rest.
+NAMED_FILES = NAMED_OBJECTS = 3
 OWN_READER, RESTIC = "our own reader of the bucket", "restic, run here"
 
 
@@ -48,6 +59,48 @@ class AuditResult:
     @property
     def files(self) -> int:
         return self.comparison.checked_files
+
+
+class Damage:
+    """What is damaged of a snapshot, and which of its files cannot be restored for that."""
+
+    def __init__(self, snapshot: SnapshotDocument, tree: Tree, root: str) -> None:
+        self._snapshot = snapshot
+        top = root.strip("/") + "/"
+        self._files = {node.path.removeprefix(top): node.content for node in tree.nodes if node.kind == "file"}
+        self._blobs: set[str] = set()
+        self._errors: list[Mismatch] = []
+
+    def add(self, blobs: Iterable[str], error: Mismatch) -> None:
+        """Note that these blobs cannot be read, and why."""
+        self._blobs.update(blobs)
+        self._errors.append(error)
+
+    def raise_if_any(self) -> None:
+        """Raise one error for all damage: first the affected files, then the first damaged objects.
+
+        Raises:
+            ObjectMissing: an object is missing.
+            Mismatch: none is missing, but at least one is damaged.
+        """
+        if not self._errors:
+            return
+        files = [shown(path) for path, blobs in self._files.items() if not self._blobs.isdisjoint(blobs)]
+        are = "is" if len(files) == 1 else "are"
+        what = (
+            f"{number(len(files))} of {counted(len(self._files), 'file')} {are} affected ({named(files, NAMED_FILES)})"
+        )
+        errors = sorted(self._errors, key=lambda error: not isinstance(error, ObjectMissing))
+        details = [str(error) for error in errors[:NAMED_OBJECTS]]
+        if more := len(errors) - len(details):
+            details.append(f"{counted(more, 'more object is', 'more objects are')} missing or damaged.")
+        first = errors[0]
+        raise type(first)(
+            f"Snapshot {self._snapshot.short_id} cannot be restored: {what if files else 'what it needs is damaged'}. "
+            f"{' '.join(details)}",
+            expected=first.expected,
+            actual=first.actual,
+        )
 
 
 def audit_snapshot(
@@ -92,7 +145,8 @@ def audit_snapshot(
                     raise
         if witness and witness.tree() != snapshot.tree:
             raise Mismatch(
-                f"restic, run here, sees another tree in snapshot {snapshot.short_id} than is in the bucket."
+                f"Snapshot {snapshot.short_id} would be restored by restic to something else: restic, run here, sees "
+                "another tree in it than is in the bucket."
             )
     return AuditResult(
         snapshot=snapshot,
@@ -110,26 +164,59 @@ def _audit(repository: ResticRepository, snapshot: SnapshotDocument, expected: M
     """The audit without restic. Returns what the snapshot needs of the bucket, and the comparison of the trees."""
     repository.read_index()
     tree = repository.tree(snapshot)
+    damage = Damage(snapshot, tree, expected.root)
     by_pack: dict[str, list[Blob]] = defaultdict(list)
-    for blob in map(repository.blob, tree.blobs):
-        by_pack[blob.pack].append(blob)
+    for blob_id in tree.blobs:
+        try:
+            blob = repository.blob(blob_id)
+        except Mismatch as error:
+            damage.add([blob_id], error)
+        else:
+            by_pack[blob.pack].append(blob)
+    damage.raise_if_any()
     in_store = repository.packs_in_store()
     for pack in map(repository.pack, by_pack):
-        place = repository.store.where(pack.key)
-        if pack.key not in in_store:
-            raise ObjectMissing(f"Object {place} is missing, and snapshot {snapshot.short_id} needs it.")
-        check_size(repository.store, pack, in_store[pack.key])
+        try:
+            if pack.key not in in_store:
+                raise ObjectMissing(
+                    f"Object {repository.store.where(pack.key)} is missing.",
+                    expected=counted(pack.size, "byte"),
+                    actual="no such object",
+                )
+            check_size(repository.store, pack, in_store[pack.key])
+        except Mismatch as error:
+            damage.add((blob.id for blob in by_pack[pack.key.rpartition("/")[2]]), error)
+    damage.raise_if_any()
     with FileHashes({node.path: node.content for node in tree.nodes if node.kind == "file"}) as hashes:
         with ThreadPoolExecutor(READERS) as pool:
-            list(pool.map(lambda name: _read_pack(repository, name, by_pack[name], hashes), by_pack))
+            read = pool.map(lambda name: _read_pack(repository, name, by_pack[name], hashes), by_pack)
+            for blobs, harm in zip(by_pack.values(), read, strict=True):
+                if harm:
+                    damage.add((blob.id for blob in blobs), harm)
+        damage.raise_if_any()
         seen = _as_manifest(snapshot, tree.nodes, hashes, expected)
     comparison = compare(expected, seen)
-    comparison.raise_unless_equal(f"Snapshot {snapshot.short_id}")
+    worse = expected.files and not comparison.equal
+    comparison.raise_unless_equal(
+        f"Snapshot {snapshot.short_id}{' would restore another workspace: it' if worse else ''}"
+    )
     return repository.stored(tree.blobs), comparison
 
 
-def _read_pack(repository: ResticRepository, name: str, blobs: list[Blob], hashes: FileHashes) -> None:
-    """Reads a pack to its end, holding one blob at a time: its own hash, and the content of every needed blob."""
+def _read_pack(repository: ResticRepository, name: str, blobs: list[Blob], hashes: FileHashes) -> Mismatch | None:
+    """Read a pack to its end, holding one blob at a time: its own hash, and the content of every needed blob.
+
+    Returns:
+        The damage that it has; None when it has none.
+    """
+    try:
+        _check_pack(repository, name, blobs, hashes)
+    except Mismatch as error:
+        return error
+    return None
+
+
+def _check_pack(repository: ResticRepository, name: str, blobs: list[Blob], hashes: FileHashes) -> None:
     pack, opener = repository.pack(name), repository.opener()
     digest, size, held = hashlib.sha256(), 0, bytearray()
     damage: Mismatch | None = None
@@ -168,7 +255,12 @@ def _as_manifest(snapshot: SnapshotDocument, nodes: Iterable[Node], hashes: File
     elif snapshot.paths == (expected.root,):
         entries = [(node.path, node) for node in nodes]
     else:
-        raise Mismatch(f"Snapshot {snapshot.short_id} does not hold {expected.root}, but {', '.join(snapshot.paths)}.")
+        raise Mismatch(
+            f"Snapshot {snapshot.short_id} would restore another workspace: it does not hold {expected.root}, but "
+            f"{', '.join(snapshot.paths)}.",
+            expected=expected.root,
+            actual=", ".join(snapshot.paths),
+        )
     manifest = Manifest(expected.root, (_as_entry(path, node, hashes, expected) for path, node in entries))
     if root := expected.entries.get(""):
         manifest.entries.setdefault("", root)

@@ -13,6 +13,8 @@ A message says what was expected, what was seen, after how long, and what to do 
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class RekindleError(AssertionError):
     """Base of all errors that a suite may show. Robot prints the message alone, without the class name.
@@ -34,6 +36,10 @@ class RekindleError(AssertionError):
 
 class Mismatch(RekindleError):
     """Something was looked at, and it is not as it must be."""
+
+    def with_consequence(self, consequence: str) -> Self:
+        """Return the same error, beginning with what it means for the user: one or more sentences."""
+        return type(self)(f"{consequence} {self}", expected=self.expected, actual=self.actual)
 
 
 class Unknown(RekindleError):

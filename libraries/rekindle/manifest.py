@@ -367,10 +367,12 @@ class Comparison:
             return
         counts = {"changed": len(self.changed), "missing": len(self.missing), "extra": len(self.extra)}
         elsewhere = self._elsewhere()
+        different = ", ".join(f"{number(n)} {name}" for name, n in counts.items() if n)
         raise Mismatch(
-            f"{what} differs from the manifest: {', '.join(f'{number(n)} {name}' for name, n in counts.items() if n)} "
-            f"of {self.expected.summary()}: {named(self.differences())}."
-            + (f" Everything that is expected lies below {shown(elsewhere)} instead." if elsewhere else "")
+            f"{what} differs from the manifest: {different} of {self.expected.summary()}: {named(self.differences())}."
+            + (f" Everything that is expected lies below {shown(elsewhere)} instead." if elsewhere else ""),
+            expected=self.expected.summary(),
+            actual=f"{different}: {named(self.differences(), 3)}",
         )
 
     def _elsewhere(self) -> str | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -71,7 +72,8 @@ class ResticRepository:
 
     Every method raises:
         Misconfigured: there is no repository, the password opens none of its keys, or the store refuses ours.
-        Mismatch: an object is not what it must be; the message names it.
+        Mismatch: an object is not what it must be. The message begins with the snapshots that cannot be restored for
+            that, and names the object.
         Unknown: the store cannot be reached.
     """
 
@@ -94,7 +96,11 @@ class ResticRepository:
         found = [one for one in snapshots if snapshot_id and _name(one).startswith(snapshot_id)]
         if len(found) != 1:
             seen = f"{len(found)} begin with that" if found else f"it holds {counted(len(snapshots), 'snapshot')}"
-            raise Mismatch(f"Snapshot {snapshot_id} is not in the repository {self._place()}: {seen}.")
+            raise Mismatch(
+                f"Snapshot {snapshot_id} cannot be restored: it is not in the repository {self._place()}: {seen}.",
+                expected=f"1 snapshot {snapshot_id}",
+                actual=seen,
+            )
         return self._snapshot(found[0])
 
     def snapshots(self) -> list[SnapshotDocument]:
@@ -103,7 +109,9 @@ class ResticRepository:
             return list(pool.map(self._snapshot, self._list("snapshots")))
 
     def _snapshot(self, listed: StoredObject) -> SnapshotDocument:
-        document = self._read_json(listed)
+        short_id = _name(listed)[:_SHORT_ID]
+        with consequence(f"Snapshot {short_id} cannot be restored: the object that describes it is damaged."):
+            document = self._read_json(listed)
         return SnapshotDocument(
             id=_name(listed),
             time=document["time"],
@@ -117,7 +125,7 @@ class ResticRepository:
         """Reads all index files anew. What looks for blobs needs this first."""
         listed = self._list("index")
         with ThreadPoolExecutor(READERS) as pool:
-            documents = list(pool.map(self._read_json, listed))
+            documents = list(pool.map(self._index_file, listed))
         self._blobs, self._pack_sizes, self._index = {}, {}, listed
         self._tree_pack.cache_clear()
         for document in documents:
@@ -126,12 +134,23 @@ class ResticRepository:
                 for blob in blobs:
                     self._blobs.setdefault(blob.id, blob)
 
+    def _index_file(self, listed: StoredObject) -> Any:
+        with consequence(
+            f"Snapshots cannot be restored whose data are listed in index file {_name(listed)[:_SHORT_ID]}: it is "
+            "damaged. `restic repair index` makes it anew."
+        ):
+            return self._read_json(listed)
+
     def index_is_current(self) -> bool:
         """Whether the index files are still those that were read: a backup adds some, a prune replaces them."""
         return self._index == self._list("index")
 
     def tree(self, snapshot: SnapshotDocument) -> Tree:
         """Reads everything that the snapshot holds, except the data itself."""
+        with consequence(f"Snapshot {snapshot.short_id} cannot be restored: its list of files cannot be read."):
+            return self._tree(snapshot)
+
+    def _tree(self, snapshot: SnapshotDocument) -> Tree:
         nodes: list[Node] = []
         blobs = {snapshot.tree: None}
         opener = self.opener()
@@ -214,8 +233,10 @@ class ResticRepository:
                 f"There is no restic repository {self._place()}: check RESTIC_REPOSITORY. The first snapshot makes it."
             )
         for listed in key_files:
+            with consequence(f"Snapshots cannot be opened by key {_name(listed)[:_SHORT_ID]}: it is damaged."):
+                key_file = self._read(listed)
             try:
-                return unlock(self._read(listed), password)
+                return unlock(key_file, password)
             except ForgedError:
                 continue
         raise Misconfigured(
@@ -237,7 +258,11 @@ def check_object(store: ObjectStore, expected: StoredObject, size: int, sha256: 
     """Compares what was read of an object with its size and its name. Raises Mismatch."""
     check_size(store, expected, size)
     if sha256 != _name(expected):
-        raise Mismatch(f"Object {store.where(expected.key)} hashes to {sha256}, not to its name.")
+        raise Mismatch(
+            f"Object {store.where(expected.key)} hashes to {sha256}, not to its name.",
+            expected=f"SHA-256 {_name(expected)}",
+            actual=f"SHA-256 {sha256}",
+        )
 
 
 def check_size(store: ObjectStore, expected: StoredObject, size: int) -> None:
@@ -245,7 +270,20 @@ def check_size(store: ObjectStore, expected: StoredObject, size: int) -> None:
     if size != expected.size:
         difference = f"{counted(abs(size - expected.size), 'byte')} {'short' if size < expected.size else 'too long'}"
         sizes = f"{number(size)} bytes seen, {number(expected.size)} expected"
-        raise Mismatch(f"Object {store.where(expected.key)} is {difference}: {sizes}.")
+        raise Mismatch(
+            f"Object {store.where(expected.key)} is {difference}: {sizes}.",
+            expected=counted(expected.size, "byte"),
+            actual=counted(size, "byte"),
+        )
+
+
+@contextmanager
+def consequence(sentences: str) -> Iterator[None]:
+    """Put what it means for the user before each Mismatch of the block."""
+    try:
+        yield
+    except Mismatch as error:
+        raise error.with_consequence(sentences) from None
 
 
 def _name(one: StoredObject) -> str:

@@ -12,6 +12,7 @@ from typing import Self
 
 from rekindle.errors import Misconfigured, Mismatch, Unknown
 from rekindle.objects import ObjectStore
+from rekindle.wording import counted
 
 TIMEOUT = 120.0
 # What a program needs to find its way out of here. No credential is among it.
@@ -84,20 +85,31 @@ class ResticWitness:
         try:
             answer, complaint = self._process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise Unknown(f"restic, run here, gave no answer within {TIMEOUT:g} s.") from None
+            raise self._unknown(f"gave no answer within {TIMEOUT:g} s.") from None
         if re.search("wrong password|no key found", complaint):
             raise Misconfigured(
-                "restic, run here, cannot open the repository with this password: check RESTIC_PASSWORD."
+                f"Snapshot {self._snapshot_id} cannot be read: restic, run here, cannot open the repository with this "
+                "password: check RESTIC_PASSWORD."
             )
         if code := self._process.returncode:
-            raise Unknown(f"restic, run here, failed with exit code {code}: {complaint.strip()[-500:]}")
+            raise self._unknown(f"failed with exit code {code}: {complaint.strip()[-500:]}")
         try:
             trees = [row["tree"] for row in json.loads(answer) or []]
         except (ValueError, KeyError, TypeError):
-            raise Unknown(f"restic, run here, gave an answer that cannot be understood: {answer[:200]!r}") from None
+            raise self._unknown(f"gave an answer that cannot be understood: {answer[:200]!r}") from None
         if len(trees) != 1:
-            raise Mismatch(f"restic, run here, does not find snapshot {self._snapshot_id} in bucket {self._bucket}.")
+            raise Mismatch(
+                f"Snapshot {self._snapshot_id} cannot be restored with restic: restic, run here, does not find it in "
+                f"bucket {self._bucket}.",
+                expected="1 snapshot",
+                actual=counted(len(trees), "snapshot"),
+            )
         return str(trees[0])
+
+    def _unknown(self, reason: str) -> Unknown:
+        return Unknown(
+            f"It is not known whether snapshot {self._snapshot_id} can be restored: restic, run here, {reason}"
+        )
 
     def _private(self, name: str, text: str) -> str:
         path = Path(self._home.name, name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rekindle.errors import Mismatch
 from rekindle.objects import NotTold, ObjectStore
-from rekindle.restic_repository import ResticRepository, Stored
+from rekindle.restic_repository import ResticRepository, Stored, consequence
 from rekindle.wording import counted, named, number
 
 ATTEMPTS = 3
@@ -130,14 +130,22 @@ def _refuse_less(repository: ResticRepository, deleted: str, others: Collection[
     present = repository.packs_in_store()
     for other in others:
         try:
-            needed = repository.stored(repository.tree(repository.snapshot(other)).blobs).packs
+            blobs = repository.tree(repository.snapshot(other)).blobs
+            with consequence(f"Snapshot {other} cannot be restored: the index does not know its data."):
+                needed = repository.stored(blobs).packs
         except Mismatch as error:  # it is gone itself, or what names its files, or the index no longer knows them
-            raise Mismatch(f"With snapshot {deleted} went what snapshot {other} needs: {error}") from None
+            raise Mismatch(
+                f"{error} With snapshot {deleted} went what snapshot {other} needs.",
+                expected=error.expected,
+                actual=error.actual,
+            ) from None
         if gone := sorted(needed.keys() - present.keys()):
             raise Mismatch(
-                f"With snapshot {deleted} went {counted(len(gone), 'pack')} of the {number(len(needed))} that snapshot "
-                f"{other} needs, {number(sum(needed[key] for key in gone))} bytes in all: {named(gone)}. It can no "
-                "longer be restored."
+                f"Snapshot {other} can no longer be restored. With snapshot {deleted} went "
+                f"{counted(len(gone), 'pack')} of the {number(len(needed))} that snapshot {other} needs, "
+                f"{number(sum(needed[key] for key in gone))} bytes in all: {named(gone)}.",
+                expected=counted(len(needed), "pack"),
+                actual=counted(len(needed) - len(gone), "pack"),
             )
 
 

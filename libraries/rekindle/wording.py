@@ -35,7 +35,7 @@ def in_words(items: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def named(items: Sequence[str]) -> str:
-    """The first items by name, the rest as a number: "a, b … and 3 more"."""
-    rest = len(items) - NAMED
-    return ", ".join(items[:NAMED]) + (f" … and {number(rest)} more" if rest > 0 else "")
+def named(items: Sequence[str], most: int = NAMED) -> str:
+    """The first `most` items by name, the rest as a number: "a, b … and 3 more"."""
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" … and {number(rest)} more" if rest > 0 else "")

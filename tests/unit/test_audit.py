@@ -16,6 +16,7 @@ from rekindle.errors import Mismatch, Unknown
 from rekindle.kept_manifests import find_manifests, forget_manifest, keep_manifest, read_manifest
 from rekindle.manifest import Entry, Manifest, take_manifest
 from rekindle.objects import ObjectMissing, StoredObject
+from rekindle.wording import number
 from rekindle.workspace_files import WorkspacePlan, create_test_files
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_machine import LocalMachine
@@ -151,27 +152,57 @@ def test_a_prune_in_the_middle_is_no_fault(tmp_path: Path) -> None:
 # Objects
 
 
+def broken(world: World) -> str:
+    """A pattern of how each message about a damaged snapshot begins."""
+    return (
+        rf"^Snapshot {world.snapshot_id[:8]} cannot be restored: [\d ]+ of 1 013 files (are|is) affected "
+        r"\(.+\)\."
+    )
+
+
+def test_the_affected_files_are_counted_and_some_are_named(world: World, damaged: Path, data_packs: list[str]) -> None:
+    for key in data_packs:
+        (damaged / key).unlink()
+    with pytest.raises(ObjectMissing) as raised:
+        world.audit(FolderStore(damaged))
+    message = str(raised.value)
+    contents = sum(1 for entry in world.manifest.entries.values() if entry.kind == "file" and entry.size)
+    assert message.startswith(
+        f"Snapshot {world.snapshot_id[:8]} cannot be restored: {number(contents)} of 1 013 files are affected ("
+    )
+    assert message.count("is missing.") == min(3, len(data_packs))
+    assert raised.value.actual == "no such object"
+
+
+def test_only_the_files_in_a_damaged_pack_are_affected(world: World, damaged: Path, data_packs: list[str]) -> None:
+    change(damaged / data_packs[-1], flipped)
+    with pytest.raises(Mismatch) as raised:
+        world.audit(FolderStore(damaged))
+    affected = int(re.findall(r"restored: ([\d ]+) of", str(raised.value))[0].replace(" ", ""))
+    assert 0 < affected < world.manifest.files
+    assert raised.value.expected == f"SHA-256 {Path(data_packs[-1]).name}"
+
+
 def test_a_deleted_pack_is_named(world: World, damaged: Path, data_packs: list[str]) -> None:
     for key in data_packs:
         saved = (damaged / key).rename(damaged / "aside")
         with pytest.raises(ObjectMissing) as raised:
             world.audit(FolderStore(damaged))
-        assert str(raised.value) == (
-            f"Object {key} in bucket folder is missing, and snapshot {world.snapshot_id[:8]} needs it."
-        )
+        assert re.fullmatch(rf"{broken(world)} Object {key} in bucket folder is missing\.", str(raised.value))
         saved.rename(damaged / key)
 
 
 def test_a_truncated_pack_is_named(world: World, damaged: Path, data_packs: list[str]) -> None:
     change(damaged / data_packs[-1], lambda data: data[:-5])
-    with pytest.raises(Mismatch, match=f"^Object {data_packs[-1]} in bucket folder is 5 bytes short: "):
+    with pytest.raises(Mismatch, match=f"{broken(world)} Object {data_packs[-1]} in bucket folder is 5 bytes short: "):
         world.audit(FolderStore(damaged))
 
 
 def test_a_flipped_bit_is_named(world: World, damaged: Path, data_packs: list[str]) -> None:
     change(damaged / data_packs[0], flipped)
     with pytest.raises(
-        Mismatch, match=rf"^Object {data_packs[0]} in bucket folder hashes to [0-9a-f]{{64}}, not to its name\.$"
+        Mismatch,
+        match=rf"{broken(world)} Object {data_packs[0]} in bucket folder hashes to [0-9a-f]{{64}}, not to its name\.$",
     ):
         world.audit(FolderStore(damaged))
 
@@ -179,7 +210,7 @@ def test_a_flipped_bit_is_named(world: World, damaged: Path, data_packs: list[st
 def test_a_bit_that_flips_after_the_header_is_named(world: World, damaged: Path, data_packs: list[str]) -> None:
     """The last bytes of a pack belong to no blob."""
     change(damaged / data_packs[0], lambda data: data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(Mismatch, match=f"^Object {data_packs[0]} .* not to its name"):
+    with pytest.raises(Mismatch, match=f"{broken(world)} Object {data_packs[0]} .* not to its name"):
         world.audit(FolderStore(damaged))
 
 
@@ -189,12 +220,14 @@ def test_a_store_that_sends_less_than_it_lists_is_noticed(world: World, data_pac
             data = b"".join(super().stream(key))
             yield data[:-1] if key == data_packs[0] else data
 
-    with pytest.raises(Mismatch, match=f"^Object {data_packs[0]} in bucket folder is 1 byte short"):
+    with pytest.raises(Mismatch, match=f"{broken(world)} Object {data_packs[0]} in bucket folder is 1 byte short"):
         world.audit(Short(world.restic.bucket))
 
 
 def test_an_unknown_snapshot_is_named(world: World) -> None:
-    with pytest.raises(Mismatch, match=r"^Snapshot 01234567 is not in the repository restic in bucket folder"):
+    with pytest.raises(
+        Mismatch, match=r"^Snapshot 01234567 cannot be restored: it is not in the repository restic in bucket folder"
+    ):
         world.audit(snapshot_id="01234567")
 
 
@@ -203,7 +236,9 @@ def test_an_unknown_snapshot_is_named(world: World) -> None:
 
 def test_the_previous_snapshot_does_not_pass(world: World) -> None:
     with pytest.raises(
-        Mismatch, match=rf"^Snapshot {world.old[:8]} differs from the manifest: .* changed test-1\.txt \(sha256"
+        Mismatch,
+        match=rf"^Snapshot {world.old[:8]} would restore another workspace: it differs from the manifest: "
+        r".* changed test-1\.txt \(sha256",
     ):
         world.audit(snapshot_id=world.old)
 
@@ -231,7 +266,9 @@ def test_what_the_snapshot_holds_otherwise_is_named(
     world: World, path: str, changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(
-        Mismatch, match=f"^Snapshot {world.snapshot_id[:8]} differs from the manifest: 1 changed of .*{words}"
+        Mismatch,
+        match=f"^Snapshot {world.snapshot_id[:8]} would restore another workspace: it differs from the manifest: "
+        f"1 changed of .*{words}",
     ):
         world.audit(expected=with_entry(world.manifest, path, **changes))
 
@@ -250,7 +287,8 @@ def test_what_the_snapshot_holds_besides_is_named(world: World) -> None:
 
 def test_another_directory_is_refused(world: World) -> None:
     elsewhere = Manifest("/workspace/else", world.manifest.entries.values())
-    expected = f"Snapshot {world.snapshot_id[:8]} does not hold /workspace/else, but {world.workspace}."
+    what = f"Snapshot {world.snapshot_id[:8]} would restore another workspace"
+    expected = f"{what}: it does not hold /workspace/else, but {world.workspace}."
     with pytest.raises(Mismatch, match=re.escape(expected)):
         world.audit(expected=elsewhere)
 

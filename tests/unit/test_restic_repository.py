@@ -217,7 +217,9 @@ def test_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("snapshot_id", ["0123456789", "", "../keys"])
 def test_an_unknown_snapshot_is_said_to_be_unknown(repository: ResticRepository, snapshot_id: str) -> None:
     with pytest.raises(
-        Mismatch, match=rf"^Snapshot {snapshot_id} is not in the repository restic in bucket folder: it holds"
+        Mismatch,
+        match=rf"^Snapshot {snapshot_id} cannot be restored: it is not in the repository restic in bucket folder: "
+        "it holds",
     ):
         repository.snapshot(snapshot_id)
 
@@ -225,7 +227,10 @@ def test_an_unknown_snapshot_is_said_to_be_unknown(repository: ResticRepository,
 def test_an_ambiguous_snapshot_is_refused(world: World, damaged: Path) -> None:
     one = snapshot_file(damaged, world)
     shutil.copy(one, one.with_name(one.name[:8] + "0" * 56))
-    with pytest.raises(Mismatch, match=f"Snapshot {one.name[:8]} is not in the repository .*: 2 begin with that"):
+    with pytest.raises(
+        Mismatch,
+        match=f"Snapshot {one.name[:8]} cannot be restored: it is not in the repository .*: 2 begin with that",
+    ):
         world.open(damaged).snapshot(one.name[:8])
 
 
@@ -234,7 +239,12 @@ def test_a_changed_object_is_named(world: World, damaged: Path, folder: str) -> 
     victim = snapshot_file(damaged, world) if folder == "snapshots" else next((damaged / "restic" / folder).iterdir())
     flip(victim, 40)
     key = re.escape(f"restic/{folder}/{victim.name} in bucket folder")
-    with pytest.raises(Mismatch, match=rf"^Object {key} hashes to [0-9a-f]{{64}}, not to its name\.$"):
+    consequence = {
+        "keys": f"Snapshots cannot be opened by key {victim.name[:8]}: it is damaged.",
+        "index": rf"Snapshots cannot be restored whose data are listed in index file {victim.name[:8]}: .*",
+        "snapshots": f"Snapshot {victim.name[:8]} cannot be restored: the object that describes it is damaged.",
+    }[folder]
+    with pytest.raises(Mismatch, match=rf"^{consequence} Object {key} hashes to [0-9a-f]{{64}}, not to its name\.$"):
         world.read(world.open(damaged))
 
 
@@ -243,9 +253,14 @@ def test_a_forged_object_with_the_right_name_is_not_believed(world: World, damag
     flip(victim, 40)
     forged = victim.rename(victim.with_name(hashlib.sha256(victim.read_bytes()).hexdigest()))
     with pytest.raises(
-        Mismatch, match=f"Object restic/snapshots/{forged.name} .* was not written with this repository's key"
+        Mismatch,
+        match=f"^Snapshot {forged.name[:8]} cannot be restored: the object that describes it is damaged. "
+        f"Object restic/snapshots/{forged.name} .* was not written with this repository's key",
     ):
         world.open(damaged).snapshot(forged.name)
+
+
+UNREAD = r"Snapshot \w{8} cannot be restored: its list of files cannot be read\."
 
 
 def tree_pack(world: World, repository: ResticRepository) -> StoredObject:
@@ -256,14 +271,14 @@ def tree_pack(world: World, repository: ResticRepository) -> StoredObject:
 def test_a_lost_tree_pack_is_named(world: World, repository: ResticRepository, damaged: Path) -> None:
     pack = tree_pack(world, repository)
     (damaged / pack.key).unlink()
-    with pytest.raises(Mismatch, match=f"^Object {pack.key} in bucket folder is missing"):
+    with pytest.raises(Mismatch, match=f"^{UNREAD} Object {pack.key} in bucket folder is missing"):
         world.read(world.open(damaged))
 
 
 def test_a_truncated_tree_pack_is_named(world: World, repository: ResticRepository, damaged: Path) -> None:
     pack = tree_pack(world, repository)
     os.truncate(damaged / pack.key, pack.size - 5)
-    with pytest.raises(Mismatch, match=f"^Object {pack.key} in bucket folder is 5 bytes short"):
+    with pytest.raises(Mismatch, match=f"^{UNREAD} Object {pack.key} in bucket folder is 5 bytes short"):
         world.read(world.open(damaged))
 
 
@@ -271,6 +286,6 @@ def test_a_blob_that_no_index_knows_is_named(world: World, damaged: Path) -> Non
     for index in (damaged / "restic" / "index").iterdir():
         index.unlink()
     with pytest.raises(
-        Mismatch, match=r"^Blob [0-9a-f]{64} is in no index file of the repository restic in bucket folder\.$"
+        Mismatch, match=UNREAD + r" Blob [0-9a-f]{64} is in no index file of the repository restic in bucket folder\.$"
     ):
         world.read(world.open(damaged))

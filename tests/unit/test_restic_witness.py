@@ -60,8 +60,12 @@ def test_credentials_travel_in_private_files_only(
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        ("echo '[]'", Mismatch, r"^restic, run here, does not find snapshot 1234abcd in bucket bucket\.$"),
-        ("echo null", Mismatch, r"does not find snapshot 1234abcd"),
+        (
+            "echo '[]'",
+            Mismatch,
+            r"^Snapshot 1234abcd cannot be restored with restic: restic, run here, does not find it in bucket bucket",
+        ),
+        ("echo null", Mismatch, r"does not find it in bucket"),
         ("echo 'Is there a repository?' >&2; exit 1", Unknown, r"failed with exit code 1: Is there a repository\?$"),
         ("echo 'Fatal: wrong password or no key found' >&2; exit 1", Misconfigured, "check RESTIC_PASSWORD"),
         ("echo '{'", Unknown, r"gave an answer that cannot be understood: '\{"),
@@ -78,7 +82,9 @@ def test_every_other_answer_is_red(restic: Path, answer: str, kind: type[Excepti
 def test_no_answer_is_unknown(restic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rekindle.restic_witness.TIMEOUT", 0.2)
     restic.write_text("#!/bin/bash\nexec sleep 30\n")
-    with pytest.raises(Unknown, match=r"restic, run here, gave no answer within 0\.2 s\."):
+    with pytest.raises(
+        Unknown, match=r"^UNKNOWN: It is not known whether snapshot 1234abcd .* no answer within 0\.2 s"
+    ):
         ask()
 
 

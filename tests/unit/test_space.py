@@ -221,8 +221,8 @@ def test_a_pack_that_another_snapshot_needs_is_missed(world: World) -> None:
     with pytest.raises(Mismatch) as raised:
         world.others_have_all()
     assert str(raised.value) == (
-        f"With snapshot {world.snapshot} went 1 pack of the {len(needed)} that snapshot {world.other} needs, "
-        f"{number(needed[key])} bytes in all: {key}. It can no longer be restored."
+        f"Snapshot {world.other} can no longer be restored. With snapshot {world.snapshot} went 1 pack of the "
+        f"{len(needed)} that snapshot {world.other} needs, {number(needed[key])} bytes in all: {key}."
     )
 
 
@@ -231,14 +231,20 @@ def test_a_pack_that_names_the_files_of_another_snapshot_is_missed(world: World)
     needed = world.needed_by(world.other)
     key = min(needed, key=lambda one: needed[one])
     world.store.delete(key)
-    said = rf"^With snapshot {world.snapshot} went what snapshot {world.other} needs: Object {key} .* is missing\.$"
+    said = (
+        rf"^Snapshot {world.other} cannot be restored: its list of files cannot be read\. Object {key} .* is missing\. "
+        rf"With snapshot {world.snapshot} went what snapshot {world.other} needs\.$"
+    )
     with pytest.raises(Mismatch, match=said):
         world.others_have_all()
 
 
 def test_another_snapshot_that_went_as_well_is_missed(world: World) -> None:
     world.restic.run("forget", "--prune", world.snapshot, world.other)
-    said = rf"went what snapshot {world.other} needs: Snapshot {world.other} is not in the repository .*: it holds 0 sn"
+    said = (
+        rf"^Snapshot {world.other} cannot be restored: it is not in the repository .*: it holds 0 snapshots\. "
+        rf"With snapshot {world.snapshot} went what snapshot {world.other} needs\.$"
+    )
     with pytest.raises(Mismatch, match=said):
         world.others_have_all()
 
@@ -247,7 +253,7 @@ def test_an_index_that_knows_nothing_of_another_snapshot_is_noticed(world: World
     world.restic.run("forget", "--prune", world.snapshot)
     for file in (world.restic.bucket / "restic/index").iterdir():
         file.unlink()
-    with pytest.raises(Mismatch, match=rf"went what snapshot {world.other} needs: Blob \w+ is in no index file of"):
+    with pytest.raises(Mismatch, match=rf"^Snapshot {world.other} cannot be restored: .* Blob \w+ is in no index file"):
         world.others_have_all()
 
 
