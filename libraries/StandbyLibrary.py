@@ -13,6 +13,7 @@ from library_parts.telling import GONE_TIMEOUT, tell_standby_proof
 from rekindle import report, target
 from rekindle.errors import Misconfigured
 from rekindle.manifest import Manifest
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.standby import NOT_WITNESSED, Standby, Synced
 from rekindle.tables import table
@@ -159,7 +160,7 @@ class StandbyLibrary:
 def _known(standby: Standby) -> Standby:
     opened = target.current()
     opened.made_standbys.append(standby)
-    price = "" if standby.hourly_usd is None else f", ${standby.hourly_usd:.4f}/h"
+    price = "" if standby.hourly_usd is None else f", {dollars(standby.hourly_usd, 4)}/h"
     tell(f"Standby: {standby.name} in {standby.zone}{price}, SSH {standby.cpu.host}:{standby.cpu.port}")
     current = report.current()
     current.resources |= {"standby_name": standby.name, "standby_hourly_usd": standby.hourly_usd}

@@ -16,6 +16,7 @@ from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover import Failover
 from rekindle.http import Refused
 from rekindle.market import Volume
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.staying_lost import stay_lost
 from rekindle.strategies import Comparison, Row
@@ -138,7 +139,7 @@ class StrategyLibrary:
             return
         self._costs[machine.id] = hourly
         report.current().metrics["protection_usd_per_hour"] = round(hourly, 6)
-        tell(f"Protection: {strategy}, ${hourly:.4f}/h beside the machine itself")
+        tell(f"Protection: {strategy}, {dollars(hourly, 4)}/h beside the machine itself")
 
     @keyword
     def record_strategy(self, failover: Failover, strategy: str) -> None:

@@ -13,6 +13,7 @@ from rekindle import report, target
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES
 from rekindle.destruction import NOT_WITNESSED
 from rekindle.errors import Mismatch, Unknown
+from rekindle.money import dollars
 from rekindle.report import Json
 from rekindle.sweeping import Judged, Swept
 from rekindle.tables import table
@@ -52,7 +53,7 @@ class SweepLibrary:
             swept.cleared.destroyed |= first.cleared.destroyed
         tell(f"Looked at: {_looked(swept.looked)}")
         for one in swept.found:
-            price = "" if one.seen.hourly_usd is None else f", ${one.seen.hourly_usd:.4f}/h"
+            price = "" if one.seen.hourly_usd is None else f", {dollars(one.seen.hourly_usd, 4)}/h"
             tell(f"Destroyed: {one.seen}{price}: {one.why}")
         for one in swept.kept:
             tell(f"Left: {one}")
@@ -104,7 +105,7 @@ class SweepLibrary:
                 if isinstance(section, _Leftovers):
                     section.usd = account.usd
             for id_, usd in account.usd.items():
-                tell(f"Machine {id_} had cost {'nothing that is billed' if usd is None else f'${usd:.6f}'}")
+                tell(f"Machine {id_} had cost {'nothing that is billed' if usd is None else f'{dollars(usd, 6)}'}")
             tell(
                 f"Bill: {counted(account.machines, 'machine')} of the last 7 days; it grows for none that is not listed"
             )

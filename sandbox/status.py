@@ -73,10 +73,10 @@ def _rented(config: CloudConfig, keys: Secrets) -> list[str]:
         return [f"Machines and bill: unknown, the marketplace does not tell ({error})."]
     bill = sum(charge["amount"] for charge in charges)
     price = sum(machine["dph_total"] for machine in machines)
-    lines = [f"Machines: {len(machines)} rented, {price:.3f} USD/h together. Bill so far: {bill:.4f} USD."]
+    lines = [f"Machines: {len(machines)} rented, {_usd(price, 3)} USD/h together. Bill so far: {_usd(bill, 4)} USD."]
     lines += [
         f"  {machine['id']}  {machine['gpu_name'] or 'CPU only':<14} {machine['actual_status'] or '-':<10} "
-        f"{machine['dph_total']:.3f} USD/h  {machine['label'] or ''}"
+        f"{_usd(machine['dph_total'], 3)} USD/h  {machine['label'] or ''}"
         for machine in machines
     ]
     return lines
@@ -95,6 +95,11 @@ def _standbys(config: CloudConfig, keys: Secrets) -> list[str]:
     machines = sorted({charge["description"] for charge in growing})
     bill, price = sum(charge["amount"] for charge in charges), sum(charge["rate"] for charge in growing)
     return [
-        f"CPU machines: {len(machines)}, {price:.3f} USD/h together. Bill so far: {bill:.4f} USD.",
+        f"CPU machines: {len(machines)}, {_usd(price, 3)} USD/h together. Bill so far: {_usd(bill, 4)} USD.",
         *(f"  {machine}" for machine in machines),
     ]
+
+
+def _usd(usd: float, decimals: int) -> str:
+    """Return an amount with this many decimals; six for a small one, so that it is not shown as nothing."""
+    return f"{usd:.{6 if 0 < usd < 10 ** (1 - decimals) else decimals}f}"

@@ -13,6 +13,7 @@ from library_parts.results import BILL, bill_of_run, keep, output_dir
 from rekindle import target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient
+from rekindle.money import dollars
 from rekindle.rented import STOPPED
 from rekindle.target import Target
 from rekindle.waiting import wait_until
@@ -122,7 +123,7 @@ def end_stopped(opened: Target) -> list[str]:
         if machine and machine.interrupted:
             continue
         hourly = sum(charge.rate for charge in opened.market.charges(row.id) if charge.end is None)
-        told = f"Machine {row.id} (label {row.label}) was {row.actual_status}, but still rented: ${hourly:.4f}/h"
+        told = f"Machine {row.id} (label {row.label}) was {row.actual_status}, but still rented: {dollars(hourly, 4)}/h"
         if machine is None or machine.gone:
             _destroy(opened.market, row.id)
         found.append(f"{told} for its disk. It is destroyed now.")

@@ -12,6 +12,7 @@ from library_parts.console import tell
 from rekindle import report
 from rekindle.cost import by_kind
 from rekindle.destruction import Gone, Proof
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.standby import Standby
 from rekindle.tables import table
@@ -21,7 +22,7 @@ GONE_TIMEOUT = timedelta(seconds=30)
 
 def tell_proof(machine: RentedMachine, proof: Proof) -> None:
     """Prints by whom it is witnessed that a machine is gone, and notes it with its cost in the report."""
-    bill = "bill not witnessed" if proof.bill_usd is None else f"bill closed at ${proof.bill_usd:.6f}"
+    bill = "bill not witnessed" if proof.bill_usd is None else f"bill closed at {dollars(proof.bill_usd, 6)}"
     tell(f"Gone: {machine}, by {len(proof.asked)} observations, {bill}")
     _note_gone(f"machine {machine.id}", proof)
     current = report.current()
@@ -50,7 +51,7 @@ def _note_gone(what: str, proof: Gone) -> None:
 def tell_rented(machine: RentedMachine) -> None:
     """Prints what was rented, and notes it in the report."""
     tell(f"GPU: {machine.gpu_name}")
-    tell(f"Price: ${machine.hourly_usd:.4f}/h")
+    tell(f"Price: {dollars(machine.hourly_usd, 4)}/h")
     tell(f"Instance ID: {machine.id}")
     tell(f"SSH: {machine.machine.host}:{machine.machine.port}")
     report.current().resources["instance_id"] = str(machine.id)

@@ -16,6 +16,7 @@ from typing import Protocol
 from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, Life, by_kind, of_time, too_dear
 from rekindle.errors import Mismatch
 from rekindle.ledger import Rent
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.renting import RACE_MINUTES
 from rekindle.report import Json, write_document
@@ -97,20 +98,19 @@ class Item:
             return None
         growing = math.fsum(row.rate for row in self.bill if row.end is None and row.kind not in TRAFFIC)
         if any(row.end is None for row in self.bill):
-            return f"{self.what}: its bill still grows, by ${growing:.4f}/h"
+            return f"{self.what}: its bill still grows, by {dollars(growing, 4)}/h"
         if not self.ordered:
-            return (
-                f"{self.what}: billed ${self.billed_usd:.6f}, but nothing was ordered under its label that explains it"
-            )
+            billed = dollars(self.billed_usd, 6)
+            return f"{self.what}: billed {billed}, but nothing was ordered under its label that explains it"
         if dearer := too_dear(self.what, self.cost.hourly_usd, self.bill):
             return dearer
         if self.cost.agrees_with(self.time_usd):
             return self._sum_trouble() or self._traffic_trouble()
         off = self.difference_usd
         return (
-            f"{self.what}: measured ${self.cost.at_least_usd:.6f} to ${self.cost.usd:.6f}, billed "
-            f"${self.time_usd:.6f}, which is ${abs(off):.6f} too {'much' if off > 0 else 'little'} (one billing second "
-            f"is ${self.cost.unit_usd:.6f})"
+            f"{self.what}: measured {dollars(self.cost.at_least_usd, 6)} to {dollars(self.cost.usd, 6)}, billed "
+            f"{dollars(self.time_usd, 6)}, which is {dollars(abs(off), 6)} too {'much' if off > 0 else 'little'} (one "
+            f"billing second is {dollars(self.cost.unit_usd, 6)})"
         )
 
     def _sum_trouble(self) -> str | None:
@@ -121,8 +121,8 @@ class Item:
             usd, unit = row.seconds * row.rate / SECONDS_PER_HOUR, row.rate / SECONDS_PER_HOUR * BILLING_UNIT
             if abs(row.usd - usd) > unit + SMALLEST_USD:
                 return (
-                    f"{self.what}: {row.seconds:.1f} s of {row.kind} are billed ${row.usd:.6f}, but at "
-                    f"${row.rate:.4f}/h, as the bill itself says, they cost ${usd:.6f}"
+                    f"{self.what}: {row.seconds:.1f} s of {row.kind} are billed {dollars(row.usd, 6)}, but at "
+                    f"{dollars(row.rate, 4)}/h, as the bill itself says, they cost {dollars(usd, 6)}"
                 )
         return None
 
@@ -136,8 +136,8 @@ class Item:
             price = self.traffic_prices.get(row.kind, row.rate)
             if abs(row.usd - row.seconds * price) > SMALLEST_USD:
                 return (
-                    f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed ${row.usd:.6f}, but at "
-                    f"${price:.4f}/GB, as agreed, they cost ${row.seconds * price:.6f}"
+                    f"{self.what}: {row.seconds:.6f} GB of {row.kind} are billed {dollars(row.usd, 6)}, but at "
+                    f"{dollars(price, 4)}/GB, as agreed, they cost {dollars(row.seconds * price, 6)}"
                 )
             ours = self.moved.get(row.kind, 0) / GB
             if ours > row.seconds + ON_ITS_WAY_GB:
@@ -210,7 +210,7 @@ class RunBill:
         if self.troubles:
             raise Mismatch(
                 f"The bill of this run does not agree with what we measured. {'; '.join(self.troubles)}. All in all "
-                f"${self.billed_usd:.6f} is billed, and at most ${self.measured_usd:.6f} was measured."
+                f"{dollars(self.billed_usd, 6)} is billed, and at most {dollars(self.measured_usd, 6)} was measured."
             )
 
     def document(self) -> dict[str, Json]:
@@ -235,8 +235,8 @@ class RunBill:
         verdicts = [f"{off} of them off"] if off else []
         verdicts += [f"{unseen} of them {NOT_WITNESSED}"] if unseen else []
         return (
-            f"Bill: ${self.billed_usd:.4f} for {counted(len(self.items), 'thing')}, of which at most "
-            f"${self.measured_usd:.4f} was measured; {', '.join(verdicts) or 'each within a billing second'}"
+            f"Bill: {dollars(self.billed_usd, 4)} for {counted(len(self.items), 'thing')}, of which at most "
+            f"{dollars(self.measured_usd, 4)} was measured; {', '.join(verdicts) or 'each within a billing second'}"
         )
 
     def html(self) -> str:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 
 from rekindle.errors import Misconfigured
+from rekindle.money import dollars_down, dollars_up
 
 # What a GB of disk costs at most, USD a month, where the offer does not tell: the dear end of the market.
 STORAGE_USD_PER_GB_MONTH = 0.30
@@ -91,10 +92,10 @@ class Budget:
             left = self.limit_usd - self._spent - sum(other.usd for other in self._reserved)
             if usd > left + 1e-9:  # the sum of many floats
                 disk = f" and {disk_gb:g} GB of disk" if disk_gb else ""
-                more = f" ({dollars(beside.usd)} of it for {beside.what})" if beside else ""
+                more = f" ({dollars_up(beside.usd)} of it for {beside.what})" if beside else ""
                 raise Misconfigured(
-                    f"Renting {what}{disk} for up to {minutes:g} min reserves {dollars(usd)}{more}, but only "
-                    f"{dollars(max(left, 0), down=True)} of the budget of {dollars(self.limit_usd)} is left. Raise "
+                    f"Renting {what}{disk} for up to {minutes:g} min reserves {dollars_up(usd)}{more}, but only "
+                    f"{dollars_down(max(left, 0))} of the budget of {dollars_up(self.limit_usd)} is left. Raise "
                     "BUDGET_USD, lower MAX_PRICE, or allow the machine fewer minutes."
                 )
             self._reserved.append(reservation)
@@ -126,7 +127,7 @@ class Budget:
             if self._alarmed or spent < self.limit_usd * ALARM_AT or not spent:
                 return None
             self._alarmed = True
-        return f"At least half of the budget is spent: {dollars(spent)} of {dollars(self.limit_usd)}."
+        return f"At least half of the budget is spent: {dollars_up(spent)} of {dollars_up(self.limit_usd)}."
 
     def overdrawn(self, growing_usd: float, billed_usd: float = 0.0) -> str | None:
         """More is spent than the budget: says so, with the numbers; None as long as it is kept.
@@ -139,20 +140,12 @@ class Budget:
         if spent <= self.limit_usd + 1e-9:
             return None
         return (
-            f"The budget of {dollars(self.limit_usd)} is overdrawn: {dollars(spent)} is spent. Nothing more is rented, "
-            "and no further test is begun; what is rented is destroyed. Raise BUDGET_USD, or choose fewer tests."
+            f"The budget of {dollars_up(self.limit_usd)} is overdrawn: {dollars_up(spent)} is spent. Nothing more is "
+            "rented, and no further test is begun; what is rented is destroyed. Raise BUDGET_USD, or choose fewer "
+            "tests."
         )
 
 
 def hourly_at_most(price: float, disk_gb: float) -> float:
     """What a machine of this price costs with this disk, USD an hour, when storage is at its dearest."""
     return price + disk_gb * STORAGE_USD_PER_GB_MONTH / HOURS_PER_MONTH
-
-
-def dollars(usd: float, *, down: bool = False) -> str:
-    """An amount as people write it: cents, rounded up (what is left is rounded down), so that no limit looks kept."""
-    cents = usd * 100
-    # A ten-thousandth of a cent is the error of floating point, not money.
-    return (
-        f"${(math.floor(cents + 1e-6) if down else math.ceil(cents - 1e-6)) / 100:.2f}" if math.isfinite(usd) else "$∞"
-    )

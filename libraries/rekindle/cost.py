@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rekindle.errors import Mismatch, Unknown
+from rekindle.money import dollars
 
 SECONDS_PER_HOUR = 3600
 BILLING_UNIT = 1.0  # seconds; the market bills by the second
@@ -112,9 +113,12 @@ def reconcile(what: str, cost: Cost, bill: Sequence[BillRow]) -> Reconciled:
     if not cost.agrees_with(billed):
         life = cost.life
         raise Mismatch(
-            f"The market bills ${billed:.6f} for {what}, but at ${cost.hourly_usd:.4f}/h the {life.at_least:.1f} to "
-            f"{life.at_most:.1f} s that it lived cost ${cost.at_least_usd:.6f} to ${cost.usd:.6f}. One billing second "
-            f"is ${cost.unit_usd:.6f}. Compare the bill's rows at the market."
+            f"The market bills {dollars(billed, 6)} for {what}, but at {dollars(cost.hourly_usd, 4)}/h the "
+            f"{life.at_least:.1f} to {life.at_most:.1f} s that it lived cost {dollars(cost.at_least_usd, 6)} to "
+            f"{dollars(cost.usd, 6)}. One billing second is {dollars(cost.unit_usd, 6)}. Compare the bill's rows at "
+            "the market.",
+            expected=f"{dollars(cost.at_least_usd, 6)} to {dollars(cost.usd, 6)}",
+            actual=dollars(billed, 6),
         )
     return Reconciled(cost.usd, billed, cost.unit_usd, len(bill))
 
@@ -126,7 +130,11 @@ def too_dear(what: str, hourly_usd: float, bill: Iterable[BillRow]) -> str | Non
         if row.kind not in TRAFFIC:
             rates[row.kind] = max(row.rate, rates.get(row.kind, 0.0))
     rate = math.fsum(rates.values())
-    return f"{what}: billed at ${rate:.4f}/h, agreed ${hourly_usd:.4f}/h" if rate > hourly_usd + ROUNDED_USD else None
+    return (
+        f"{what}: billed at {dollars(rate, 4)}/h, agreed {dollars(hourly_usd, 4)}/h"
+        if rate > hourly_usd + ROUNDED_USD
+        else None
+    )
 
 
 def of_time(bill: Iterable[BillRow]) -> float:

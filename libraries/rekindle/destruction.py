@@ -16,6 +16,7 @@ from rekindle.budget import Budget
 from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, BillRow, Cost, Reconciled, of_traffic, reconcile
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.ledger import Ledger
+from rekindle.money import dollars
 from rekindle.rented import STOPPED, RentedMachine
 from rekindle.ssh import HostKeyChanged, Machine
 from rekindle.waiting import Clock, Timeout, wait_until
@@ -309,7 +310,7 @@ def _lives(ssh: Machine) -> bool:
 def _growing(bill: Sequence[BillRow] | None) -> str | None:
     bill = bill or ()
     rate = math.fsum(row.rate for row in bill if row.end is None)
-    return f"it still bills ${rate:.2f}/h" if any(row.end is None for row in bill) else None
+    return f"it still bills {dollars(rate)}/h" if any(row.end is None for row in bill) else None
 
 
 def _compare_bills(rented: RentedMachine, before: Sequence[BillRow] | None, after: Sequence[BillRow] | None) -> Witness:
@@ -321,11 +322,11 @@ def _compare_bills(rented: RentedMachine, before: Sequence[BillRow] | None, afte
         raise Unknown(f"The market shows no bill for {rented}, so nobody can tell that it stopped. Look at the market.")
     if _sum(before) != _sum(after):
         raise Mismatch(
-            f"The market's bill of {rented} grew from ${_sum(before):.6f} to ${_sum(after):.6f} within "
+            f"The market's bill of {rented} grew from {dollars(_sum(before), 6)} to {dollars(_sum(after), 6)} within "
             f"{BILLING_UNIT:g} s, although every row of it has ended and no witness sees the machine. Look at the "
             "market."
         )
-    return Witness("bill", checked, f"${_sum(after):.6f} both times, {len(after)} rows, all ended")
+    return Witness("bill", checked, f"{dollars(_sum(after), 6)} both times, {len(after)} rows, all ended")
 
 
 def _sum(bill: Sequence[BillRow]) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rekindle.budget import dollars, hourly_at_most
+from rekindle.budget import hourly_at_most
 from rekindle.errors import Misconfigured
+from rekindle.money import dollars, dollars_down, dollars_up
 from rekindle.wording import counted
 
 
@@ -53,11 +54,11 @@ class ExpectedCost:
         """For a person who may still say no."""
         rented = counted(self.machines, "machine")
         minutes = f"{self.machine_minutes:g} minutes in all"
-        cheapest = f"${self.price:.2f}/h ({self.gpu_name}, the cheapest that fits)"
-        longest = f"{self.most_minutes:g} minutes at ${self.max_price:.2f}/h"
+        cheapest = f"{dollars(self.price)}/h ({self.gpu_name}, the cheapest that fits)"
+        longest = f"{self.most_minutes:g} minutes at {dollars(self.max_price)}/h"
         return [
-            f"Expected cost: {dollars(self.usd)}, for {rented} and {minutes} at {cheapest}",
-            f"At most: {dollars(self.most_usd)}, when each of them lives {longest}",
+            f"Expected cost: {dollars_up(self.usd)}, for {rented} and {minutes} at {cheapest}",
+            f"At most: {dollars_up(self.most_usd)}, when each of them lives {longest}",
         ]
 
     def raise_unless_agreed(self, *, real: bool, left_usd: float) -> None:
@@ -71,16 +72,16 @@ class ExpectedCost:
             Misconfigured: says what is missing, and which variable gives it.
         """
         rented = counted(self.machines, "machine")
-        longest = f"{self.most_minutes:g} minutes at up to ${self.max_price:.2f}/h"
+        longest = f"{self.most_minutes:g} minutes at up to {dollars(self.max_price)}/h"
         if not real:
             raise Misconfigured(
-                f"These tests would rent {rented} on the real market, for about {dollars(self.usd)} and at most "
-                f"{dollars(self.most_usd)}. When that is meant, say so: --variable REAL:True"
+                f"These tests would rent {rented} on the real market, for about {dollars_up(self.usd)} and at most "
+                f"{dollars_up(self.most_usd)}. When that is meant, say so: --variable REAL:True"
             )
         if self.most_usd > left_usd + 1e-9:  # the sum of many floats
             raise Misconfigured(
-                f"These tests can cost {dollars(self.most_usd)} ({rented}, each for up to {longest}, and its disk; "
-                f"about {dollars(self.usd)} is expected), but {dollars(max(left_usd, 0), down=True)} of BUDGET_USD is "
+                f"These tests can cost {dollars_up(self.most_usd)} ({rented}, each for up to {longest}, and its disk; "
+                f"about {dollars_up(self.usd)} is expected), but {dollars_down(max(left_usd, 0))} of BUDGET_USD is "
                 "left. Raise BUDGET_USD, lower MAX_PRICE or MACHINE_MINUTES, or choose fewer tests."
             )
 

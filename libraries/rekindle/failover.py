@@ -17,6 +17,7 @@ from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover_views import FailoverReport, PhaseView, Progression
 from rekindle.labels import LABEL_MARK
 from rekindle.market import MarketClient
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected
 from rekindle.report import Json
@@ -536,7 +537,9 @@ def check_bill(failover: Failover, new: RentedMachine, market: MarketClient, tim
     ).value
     rate = sum(charge.rate for charge in charges if charge.end is None)
     if abs(rate - new.hourly_usd) > 0.0005:
-        raise Mismatch(f"{new} is rented at ${new.hourly_usd:.4f}/h, but its bill grows by ${rate:.4f}/h.")
+        raise Mismatch(
+            f"{new} is rented at {dollars(new.hourly_usd, 4)}/h, but its bill grows by {dollars(rate, 4)}/h."
+        )
     if min(charge.start for charge in charges) < failover.expected_epoch - 1:
         raise Mismatch(f"The bill of {new} begins before the failover did.")
     return len(charges)

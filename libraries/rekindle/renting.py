@@ -27,6 +27,7 @@ from rekindle.http import RateLimited, Refused
 from rekindle.labels import Label
 from rekindle.ledger import Ledger
 from rekindle.market import MarketInstance
+from rekindle.money import dollars
 from rekindle.rented import Held, RentedMachine
 from rekindle.ssh import Machine, SshRefused
 from rekindle.variable_checks import check_argument
@@ -270,7 +271,7 @@ class Renter:
         failover_strategy: str | None,
     ) -> RentedMachine:
         for offer in offers:
-            what = f"offer {offer.id} ({offer.gpu_name}, ${offer.dph_total:.2f}/h)"
+            what = f"offer {offer.id} ({offer.gpu_name}, {dollars(offer.dph_total)}/h)"
             label = self.new_label(minutes)
 
             def make(offer: Offer = offer, label: str = label) -> int:
@@ -289,8 +290,8 @@ class Renter:
                     continue
                 raise
         raise Weather(
-            f"No GPU offers available under ${max_price:.2f}/h any more: all {len(offers)} that were listed had been "
-            "taken when we asked for them. Wait some minutes or raise MAX_PRICE."
+            f"No GPU offers available under {dollars(max_price)}/h any more: all {len(offers)} that were listed had "
+            "been taken when we asked for them. Wait some minutes or raise MAX_PRICE."
         )
 
     def adopt(
@@ -398,7 +399,7 @@ class Renter:
             Misconfigured: the budget does not allow it.
         """
         minutes = _minutes(machine.label)
-        what = f"a CPU standby of machine {machine.id} (up to ${STANDBY_USD:.2f}/h, its disk included)"
+        what = f"a CPU standby of machine {machine.id} (up to {dollars(STANDBY_USD)}/h, its disk included)"
         reservation = self._budget.reserve(what, STANDBY_USD, minutes)
         try:
             self._guard.ensure_ready()
@@ -422,7 +423,7 @@ class Renter:
             Misconfigured: the budget does not allow it.
         """
         price = WARM_DEARER * machine.hourly_usd
-        what = f"a machine to keep warm for {machine.id} (up to ${price:.2f}/h)"
+        what = f"a machine to keep warm for {machine.id} (up to {dollars(price)}/h)"
         held = replace(self._hold(what, price, _minutes(machine.label), disk_gb), warm=True)
         machine.beside.append(held)
         return held
@@ -444,7 +445,7 @@ class Renter:
         # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
         offers = sum(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price))
         if not offers:
-            told = f"No GPU offers available under ${max_price:.2f}/h for {what}"
+            told = f"No GPU offers available under {dollars(max_price)}/h for {what}"
             if hidden := self.hidden_offers(max_price, disk_gb):
                 raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
             raise Weather(f"{told}. Wait some minutes or raise MAX_PRICE.")
@@ -484,7 +485,7 @@ class Renter:
                 if affordable
                 else ""
             )
-            told = f"No GPU offers available under ${max_price:.2f}/h {wanted} {disk_gb:g} GB of disk{passed}"
+            told = f"No GPU offers available under {dollars(max_price)}/h {wanted} {disk_gb:g} GB of disk{passed}"
             # Where a region is, is for the product to say.
             if not affordable and not region and (hidden := self.hidden_offers(max_price, disk_gb, gpu_name)):
                 raise Mismatch(f"{told} in Dumont Cloud, {hidden}")
@@ -843,7 +844,7 @@ class Renter:
             prices = {"upload": row.inet_up_cost, "download": row.inet_down_cost}
             rented.traffic_prices = {kind: price for kind, price in prices.items() if price is not None}
         if row.dph_total > agreed:
-            return f"{rented} costs ${row.dph_total:.4f}/h, although at most ${agreed:.4f}/h was agreed."
+            return f"{rented} costs {dollars(row.dph_total, 4)}/h, although at most {dollars(agreed, 4)}/h was agreed."
         return None
 
 

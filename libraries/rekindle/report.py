@@ -18,6 +18,7 @@ from typing import Protocol
 from rekindle.cost import SECONDS_PER_HOUR, TRAFFIC, Cost
 from rekindle.errors import RekindleError, Unknown
 from rekindle.failure import cause, failures, first_sentence
+from rekindle.money import dollars
 from rekindle.redaction import KNOWN
 from rekindle.wording import number
 
@@ -354,7 +355,7 @@ class Report:
         checked = {name: most[name] for name in HEADLINE if name in most}
         figures += [f"checked {counts(checked)}"] if checked else []
         cost = self.cost.get("estimated_total_usd")
-        return ", ".join([*figures, *([f"${cost:.4f}"] if isinstance(cost, float) else [])])
+        return ", ".join([*figures, *([f"{dollars(cost, 4)}"] if isinstance(cost, float) else [])])
 
     def _seconds_metrics(self) -> list[tuple[str, float]]:
         metrics = self.metrics.items()

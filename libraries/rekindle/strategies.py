@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
+from rekindle.money import amount
 from rekindle.report import Json
 from rekindle.tables import robot_table, table, text_table
 
@@ -75,7 +76,7 @@ class Row:
             _seconds(self.rto_sec, "does not come back"),
             _seconds(self.rpo_sec, "everything" if nothing else "not measured"),
             ("all" if nothing else "not measured") if self.files_lost is None else str(self.files_lost),
-            unknown if hourly is None else f"{hourly:.4f}",
+            unknown if hourly is None else amount(hourly, 4),
         ]
 
 

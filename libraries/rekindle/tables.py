@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from rekindle.money import amount
 from rekindle.report import Check, FailedCheck, MachineCost, counts, summed_up
 
 # Readable on the white and on the dark background of log.html.
@@ -48,10 +49,10 @@ def machines_table(machines: Iterable[MachineCost], now: float) -> str:
             (
                 machine.instance_id,
                 machine.gpu_name,
-                f"{machine.hourly_usd:.4f}",
+                amount(machine.hourly_usd, 4),
                 f"{machine.lived(now):.1f}",
-                f"{machine.usd(now):.6f}",
-                "not known" if machine.bill_usd is None else f"{machine.bill_usd:.6f}",
+                amount(machine.usd(now), 6),
+                "not known" if machine.bill_usd is None else amount(machine.bill_usd, 6),
             )
             for machine in machines
         ),

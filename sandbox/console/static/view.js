@@ -24,12 +24,17 @@ export function setAlert(element, text) {
 }
 
 const usual = new Intl.NumberFormat("pt-BR", { maximumFractionDigits: 1 });
-const prices = new Intl.NumberFormat("pt-BR", {
-  style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 4,
-});
+const inDollars = { style: "currency", currency: "USD" };
+const amounts = new Intl.NumberFormat("pt-BR", inDollars);
+const usualPrices = new Intl.NumberFormat("pt-BR", { ...inDollars, minimumFractionDigits: 2, maximumFractionDigits: 4 });
+// Two digits of an amount below one cent, so that it is not shown as nothing.
+const small = new Intl.NumberFormat("pt-BR", { ...inDollars, minimumSignificantDigits: 2, maximumSignificantDigits: 2 });
+const CENT = 0.01;
+const isSmall = (value) => value !== 0 && Math.abs(value) < CENT;
+const prices = { format: (value) => (isSmall(value) ? small : usualPrices).format(value) };
 
 export const count = (value) => usual.format(value);
-export const usd = (value) => new Intl.NumberFormat("pt-BR", { style: "currency", currency: "USD" }).format(value);
+export const usd = (value) => (isSmall(value) ? small : amounts).format(value);
 export const usdAnHour = (value) => `${prices.format(value)}/h`;
 export const percent = (value) => `${usual.format(value)} %`;
 export const gigabytes = (value) => `${usual.format(value)}\u00a0GB`;
