@@ -19,8 +19,9 @@ from rekindle.ssh import Machine
 from rekindle.wording import number
 
 MIB = 1 << 20
-# Seconds between two looks, and how many times longer than a look the pause after it is at least.
-EVERY, RESTRAINT = 1.0, 10.0
+# Seconds between two looks; the pause after a slow look is this many times longer than the look, but bounded, because
+# an answer of one busy second would leave the line unchanged for ten.
+EVERY, RESTRAINT, LONGEST_PAUSE = 1.0, 10.0, 3.0
 # The rate is that of the last seconds.
 _WINDOW = 10.0
 
@@ -117,7 +118,7 @@ def watched(look: Look, show: Callable[[Done], None], every: float = EVERY) -> I
             with showing:
                 if done and not ended.is_set():
                     show(done)
-            pause = max(every, RESTRAINT * (time.monotonic() - begun))
+            pause = _pause_after(time.monotonic() - begun, every)
 
     # A look that hangs must hold up neither the work's end nor the process's.
     threading.Thread(target=keep_looking, name="progress", daemon=True).start()
@@ -128,13 +129,23 @@ def watched(look: Look, show: Callable[[Done], None], every: float = EVERY) -> I
             ended.set()
 
 
+def _pause_after(took: float, every: float) -> float:
+    """Seconds to wait after a look: a look that is slow itself is followed by a pause of at least its own length."""
+    return max(every, took, min(RESTRAINT * took, LONGEST_PAUSE))
+
+
 def told_by_product(dumont: DumontClient, instance_id: int, activity: str) -> Look:
-    """What the product says of its work (`snapshot` or `restore`) on a machine."""
+    """Return a look at what the product reports of its work (`snapshot` or `restore`) on a machine.
+
+    Work that waits or has just begun is reported without bytes and without a total: that is no progress yet.
+    """
 
     def look() -> Done | None:
         view = dumont.instance(instance_id)
         told = view.progress if view else None
-        return Done(told.bytes_done, told.bytes_total) if told and told.activity == activity else None
+        if told is None or told.activity != activity or not (told.bytes_done or told.bytes_total):
+            return None
+        return Done(told.bytes_done, told.bytes_total)
 
     return look
 

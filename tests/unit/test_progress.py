@@ -15,6 +15,7 @@ from rekindle.progress import (
     MIB,
     Done,
     Meter,
+    _pause_after,
     either,
     growth_of_bucket,
     told_by_product,
@@ -135,6 +136,10 @@ def test_what_cannot_be_looked_at_is_not_shown_and_harms_nothing() -> None:
     assert shown[0] == Done(7)
 
 
+def test_a_slow_look_does_not_leave_the_line_unchanged_for_long() -> None:
+    assert [_pause_after(took, every=1.0) for took in (0.01, 0.2, 1.3, 8.0)] == [1.0, 2.0, 3.0, 8.0]
+
+
 def test_an_error_of_the_work_comes_through() -> None:
     with pytest.raises(Unknown, match="the work"), watched(lambda: None, lambda _: None):
         raise Unknown("the work failed")
@@ -164,6 +169,15 @@ def test_the_product_tells() -> None:
     assert look() is None
     dumont.known = False
     assert look() is None
+
+
+def test_work_of_which_the_product_knows_no_bytes_yet_is_seen_from_outside() -> None:
+    dumont = Dumont()
+    dumont.progress = WorkProgress("snapshot", 0, None, None, None, 1.0)
+    look = either(told_by_product(cast("DumontClient", dumont), 7, "snapshot"), lambda: Done(3, 10, estimated=True))
+    assert look() == Done(3, 10, estimated=True)
+    dumont.progress = WorkProgress("snapshot", 0, 10, None, None, 2.0)
+    assert look() == Done(0, 10)
 
 
 def test_the_bucket_grows(tmp_path: Path) -> None:
