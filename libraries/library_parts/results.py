@@ -90,6 +90,7 @@ class Results:
             with contextlib.suppress(OSError):
                 run.open()
                 _close_after_pabot(run, kept)
+            atexit.unregister(_show_bill_of_pabot)  # every library that is a listener comes here
             atexit.register(_show_bill_of_pabot, run, Path(str(built_in.get_variable_value("$OUTPUT_FILE"))))
             return
         values = [str(built_in.get_variable_value(f"${name}")) for name in FILES]
@@ -112,9 +113,8 @@ def _show_bill_of_pabot(run: RunFolder, output: Path) -> None:
     Each process does so when it has written its output; the one that ends last writes the sum of all.
     """
     with contextlib.suppress(OSError, DataError), run.locked():
-        run.ended(output)
+        last = run.last_output(output)
         if bill := sum_of_bills(run.open_path):
-            last = run.outputs()[-1]
             amended = ExecutionResult(str(last))
             amended.suite.metadata[BILL] = bill
             written = last.with_name(f".{last.name}-{os.getpid()}")

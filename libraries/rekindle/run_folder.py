@@ -93,7 +93,8 @@ class RunFolder:
         written.write_text(json.dumps(document) + "\n")
         written.replace(self.open_path / OWNER)
         for dead in [run for run in _dead(self.output_dir) if run.run_id != self.run_id]:
-            dead.close(written_by_robot(dead, until=self.begun))
+            pabot = (dead.open_path / WAITING).exists()  # a killed `robot` leaves no log
+            dead.close(written_by_robot(dead, until=self.begun) if pabot else ())
 
     def add(self, file: Path, name: Path | None = None) -> None:
         """Link a file that is never written again.
@@ -114,7 +115,8 @@ class RunFolder:
         """Copy the files that Robot Framework wrote, publish the folder, and remove old ones. Closed runs are skipped.
 
         Args:
-            files: they lie in the output directory or below it; missing ones are skipped.
+            files: keep their path in the output directory, or only their name if they lie elsewhere; missing ones are
+                skipped.
             keep: number of closed runs to keep, this one included; all when None.
 
         Raises:
@@ -123,8 +125,9 @@ class RunFolder:
         if not (self.open_path / OWNER).exists():
             return
         for file in files:
-            if file.is_file() and file.is_relative_to(self.output_dir):
-                copy = self.open_path / file.relative_to(self.output_dir)
+            if file.is_file():
+                inside = file.is_relative_to(self.output_dir)
+                copy = self.open_path / (file.relative_to(self.output_dir) if inside else file.name)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, copy)
         for artifact in list(self._artifacts()):
@@ -136,6 +139,8 @@ class RunFolder:
             if self.path.is_dir():  # another process of the run was faster
                 return
             raise
+        for needed_no_more in (OWNER, WAITING, LOCK, ENDED):
+            (self.path / needed_no_more).unlink(missing_ok=True)
         _point(self.output_dir / LATEST, Path(RUNS) / self.run_id)
         if keep is not None:
             prune(self.output_dir, keep)
@@ -147,15 +152,16 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def ended(self, output: Path) -> None:
-        """Note the output of a process of pabot that has ended. To be called with the lock."""
-        with (self.open_path / ENDED).open("a") as ended:
-            ended.write(f"{output}\n")
+    def last_output(self, ended: Path) -> Path:
+        """Note the output of a process of pabot that has ended. To be called with the lock.
 
-    def outputs(self) -> list[Path]:
-        """Return the outputs of processes that have ended, in the order in which pabot merges them."""
-        outputs = (self.open_path / ENDED).read_text().splitlines()
-        return [Path(output) for output in sorted(outputs, key=_natural)]
+        Returns:
+            The one that pabot reads last, of the outputs of all processes that have ended.
+        """
+        with (self.open_path / ENDED).open("a+") as outputs:
+            outputs.write(f"{ended}\n")
+            outputs.seek(0)
+            return Path(max(outputs.read().splitlines(), key=_natural))
 
     def _artifacts(self) -> Iterator[Path]:
         """Files of pabot's processes that pabot copied next to its log: `0-<name>` of `pabot_results/0/<name>`."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from rekindle import run_folder
-from rekindle.run_folder import CLOSED, OWNER, RunFolder, closed_runs, prune, written_by_robot
+from rekindle.run_folder import CLOSED, OWNER, WAITING, RunFolder, closed_runs, prune, written_by_robot
 
 OWN = os.getpid()
 
@@ -123,11 +122,38 @@ def test_a_folder_named_latest_that_is_not_ours_stays(tmp_path: Path) -> None:
 
 
 def test_the_next_run_closes_the_folder_of_a_run_that_was_killed(tmp_path: Path) -> None:
-    killed = RunFolder(tmp_path, "1130010101-aaaaaa", "an-earlier-boot.1/77/1", time.time() - 60)
+    killed = RunFolder(tmp_path, "1130010101-aaaaaa", "an-earlier-boot.1/77/1", 1000.0)
     killed.add(_report(tmp_path))
+    (tmp_path / "log.html").write_text("of another run")
+    os.utime(tmp_path / "log.html", (1001, 1001))
     RunFolder.of_process(OWN, tmp_path).open()
-    assert (killed.path / "one_report_1.json").is_file()
+    assert {path.name for path in killed.path.iterdir()} == {"one_report_1.json", CLOSED}
     assert not killed.open_path.exists()
+
+
+def test_the_next_run_keeps_the_log_of_a_pabot_whose_waiting_process_was_killed(tmp_path: Path) -> None:
+    pabot = RunFolder(tmp_path, "1130010101-aaaaaa", "an-earlier-boot.1/77/1", 1000.0)
+    pabot.add(_report(tmp_path, "pabot_results/0/one_report_1.json"))
+    (pabot.open_path / WAITING).touch()
+    (tmp_path / "log.html").write_text("of pabot")
+    os.utime(tmp_path / "log.html", (1001, 1001))
+    RunFolder.of_process(OWN, tmp_path).open()
+    assert (pabot.path / "log.html").read_text() == "of pabot"
+
+
+def test_a_log_outside_the_output_directory_is_kept_under_its_name(tmp_path: Path) -> None:
+    run = RunFolder.of_process(OWN, tmp_path / "results")
+    run.open()
+    (tmp_path / "story.html").write_text("here")
+    run.close([tmp_path / "story.html"])
+    assert (run.path / "story.html").read_text() == "here"
+
+
+def test_pabot_reads_the_output_of_the_highest_number_last(tmp_path: Path) -> None:
+    run = RunFolder.of_process(OWN, tmp_path)
+    run.open()
+    ten, nine = (tmp_path / "pabot_results" / number / "output.xml" for number in ("10", "9"))
+    assert [run.last_output(ten), run.last_output(nine)] == [ten, ten]
 
 
 def test_the_next_run_leaves_a_run_in_progress_alone(tmp_path: Path) -> None:
