@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from robot import result, running
-from robot.libraries.BuiltIn import BuiltIn
 
-from library_parts.results import IS_PABOT
+from library_parts.results import repeated_output
 from rekindle.failure import cause
 
 NOT_RUN = "Parent suite setup failed:\n"
@@ -35,11 +34,11 @@ class FirstScreen:
         _write(result.parent, line, result.name)
 
     def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
-        """Write the entry of a suite's setup and teardown: it replaces one of an earlier run in which they failed."""
+        """Write the entry of a failed setup or teardown, or one that replaces it when failed tests are repeated."""
         if result.message and not result.message.startswith(("Parent suite", "Skipped in parent suite")):
             part = "setup" if result.message.startswith("Suite setup") else "teardown"
             _write(result, f"✗ *Suite {part} failed*: {cause(result.message)}")
-        elif (result.has_setup or result.has_teardown) and (result.tests or not _has_siblings()):
+        elif (result.has_setup or result.has_teardown) and repeated_output():
             _write(result, "✓ Setup and teardown")
 
 
@@ -49,11 +48,6 @@ def _write(suite: result.TestSuite, line: str, *test: str) -> None:
         suite = suite.parent
         names.insert(0, suite.name)
     suite.metadata[" / ".join([*(names[1:] or names), *test])] = line
-
-
-def _has_siblings() -> bool:
-    """Whether other processes run the same suites; a success of this one must not replace a failure of theirs."""
-    return BuiltIn().get_variable_value(IS_PABOT) is not None
 
 
 def _one_line(message: str) -> str:

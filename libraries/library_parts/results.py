@@ -59,14 +59,14 @@ def bill_of_run(own: str) -> str:
     """
     run = folder()
     with contextlib.suppress(OSError, ValueError, KeyError):
-        if repeated := _repeated():
+        if repeated := repeated_output():
             add_earlier(run, repeated)
         return sum_of_bills(run.open_path) or own
     return own
 
 
-def _repeated() -> Path | None:
-    """The output of the run whose failed tests this run repeats."""
+def repeated_output() -> Path | None:
+    """Return the output of the run whose failed tests this run repeats, if any."""
     try:
         options, _ = RobotFramework().parse_arguments(sys.argv[1:])
     except RobotError:  # not started as `robot`

@@ -65,13 +65,6 @@ def test_a_teardown_of_a_suite_does_not_hide_what_its_tests_found() -> None:
     }
 
 
-def test_a_setup_that_passes_has_the_entry_of_one_that_failed() -> None:
-    passing = SUITE + "\n*** Settings ***\nSuite Setup    No Operation\n"
-    failing = SUITE + "\n*** Settings ***\nSuite Setup    Fail    No offers.\n"
-    failed, passed = _run(_suite("Wake", failing)).metadata, _run(_suite("Wake", passing)).metadata
-    assert (failed["Wake"], passed["Wake"]) == ("✗ *Suite setup failed*: No offers.", "✓ Setup and teardown")
-
-
 def test_a_skipped_test_says_why() -> None:
     skipped = "*** Test Cases ***\nLeft Out\n    Skip    The target has no standbys."
     assert dict(_run(_suite("Journey", skipped)).metadata) == {
