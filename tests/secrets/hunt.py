@@ -96,6 +96,7 @@ class Told:
     findings: Mapping[Finding, list[int]]
     unsearched: list[str]
     failed_runs: list[str]
+    not_witnessed: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -114,6 +115,7 @@ class Told:
         lines += [f"  {kind:28} {one.things:7} searched, {one.bytes:12} bytes" for kind, one in self.searched.items()]
         lines += ["Processes seen:", *(f"  {kind:36} {count:6}" for kind, count in sorted(self.processes.items()))]
         lines += [f"NOTHING SEARCHED: {kind}" for kind in self.unsearched]
+        lines += [f"Not witnessed: {what}" for what in self.not_witnessed]
         lines += [f"RUN FAILED: {run}" for run in self.failed_runs]
         lines += [
             f"FOUND {len(places)} times: {finding}, first at byte {places[0]}"
@@ -206,6 +208,10 @@ def hunt(folder: Path, plan: Plan) -> Told:
         findings=search.findings,
         unsearched=search.nothing_in(plan.places) + [f"processes of kind {kind}" for kind in missing],
         failed_runs=failed,
+        not_witnessed=[
+            f"environments of {count} processes of kind {kind}: the kernel hides them from user {os.geteuid()}"
+            for kind, count in sorted(processes.hidden().items())
+        ],
         seconds=time.monotonic() - began,
     )
 

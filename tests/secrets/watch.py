@@ -122,7 +122,11 @@ class Processes:
     def _look_at(self, pid: int, born: int) -> None:
         process = Path(f"/proc/{pid}")
         before = (process / "cmdline").read_bytes()
-        environment = (process / "environ").read_bytes()
+        # The kernel hides the environment of processes that were privileged once, such as sshd, from ordinary users.
+        try:
+            environment = (process / "environ").read_bytes()
+        except PermissionError:
+            environment = None
         # Between the two another program may have begun in the same process.
         if not before or (process / "cmdline").read_bytes() != before:
             return
@@ -132,13 +136,18 @@ class Processes:
         seen = self.seen.setdefault((pid, born), Seen(kind_of(before)))
         seen.kind = kind_of(before)
         seen.command_lines.add(before)
-        seen.environments.add(environment)
+        if environment is not None:
+            seen.environments.add(environment)
 
     def command_lines(self) -> dict[str, bytes]:
         return self._texts(lambda seen: seen.command_lines)
 
     def environments(self) -> dict[str, bytes]:
         return self._texts(lambda seen: seen.environments)
+
+    def hidden(self) -> Counter[str]:
+        """Processes by kind whose environment this user was never allowed to read."""
+        return Counter(seen.kind for seen in self.seen.values() if not seen.environments)
 
     def kinds(self) -> Counter[str]:
         return Counter(seen.kind for seen in self.seen.values())

@@ -177,6 +177,33 @@ def test_a_canary_is_seen_at_a_process(place: str, *, grown_up: bool) -> None:
     assert {(finding.secret, finding.kind) for finding in search.findings} == {("the token", place)}
 
 
+def test_an_environment_that_the_kernel_hides_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user may not read that of sshd; its command line is searched all the same."""
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "environ":
+            raise PermissionError(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    processes = Processes()
+
+    def seen() -> int:
+        processes.look()
+        return processes.kinds()["sshd"]
+
+    with subprocess.Popen([sys.executable, "-c", WAITING, "sshd"], stdin=subprocess.PIPE) as process:
+        wait_until("the process to be seen", seen, bool, timeout=10)
+        process.communicate(b"\n")
+    assert processes.hidden()["sshd"] == 1
+    assert any(b"sshd" in text for text in processes.command_lines().values())
+    assert not processes.environments()
+    hidden = told(not_witnessed=["environments of 1 processes of kind sshd"])
+    assert hidden.passed
+    assert "Not witnessed: environments of 1 processes of kind sshd" in str(hidden)
+
+
 def test_only_the_program_that_was_given_credentials_may_have_them() -> None:
     canary = secrets.token_hex(16)
     inner = [sys.executable, "-c", WAITING]
