@@ -92,6 +92,7 @@ class HibernationLibrary:
         check_argument("after", "IDLE_SECONDS", after.total_seconds())
         now = time.monotonic()
         seconds = math.ceil(now - machine.asked_at + after.total_seconds())
+        target.current().snapshots.expect(machine.id)
         target.current().dumont.configure_hibernation(
             machine.id, auto_hibernation_enabled=True, idle_timeout_seconds=seconds
         )
@@ -170,6 +171,7 @@ class HibernationLibrary:
         waited = hibernating.wait_until_hibernated(target.current().dumont, machine.id, timeout.total_seconds())
         tell(f"Hibernated: snapshot {waited.value}, {waited.seconds:.1f} s after we began to wait")
         report.current().resources["snapshot_id"] = waited.value
+        target.current().snapshots.taken_by_product(machine.id, waited.value)
         return waited.value
 
     @keyword
@@ -228,7 +230,10 @@ class HibernationLibrary:
 
     @keyword
     def keep_hibernation(self, maker: Maker, machine: RentedMachine, snapshot_id: str, manifest: Manifest) -> None:
-        """Keeps the manifest with the snapshot in the bucket, so that waking can follow on another day.
+        """Keep the manifest with the snapshot in the bucket, so that waking can follow on another day.
+
+        A sweep deletes both after 7 days. If this run is killed before it ends in order, its watchdog or the next sweep
+        deletes them at once.
 
         Args:
             maker: who made the snapshot: `steps` of the API one by one, or the `product` by itself.
@@ -238,6 +243,7 @@ class HibernationLibrary:
         """
         opened = target.current()
         keep(opened.store, opened.leases, Hibernation(snapshot_id, machine.id, machine.label, maker, manifest))
+        opened.snapshots.promise(snapshot_id)
 
     @keyword
     def find_newest_hibernation(self, maker: Maker) -> Hibernation | None:

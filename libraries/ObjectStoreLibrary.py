@@ -137,6 +137,7 @@ class ObjectStoreLibrary:
             restic_witness="restic" not in opened.declined,
         )
         opened.audited[snapshot_id] = audit.stored
+        opened.snapshots.measured(snapshot_id, audit.stored.bytes)
         _tell_audit(audit)
         return audit.stored
 

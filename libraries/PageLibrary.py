@@ -371,6 +371,15 @@ class PageLibrary:
         report.current().add_check("the panel tells the failover as it was", THE_PAGE, phases=len(seen["phases"]))
 
     @keyword
+    def expect_snapshot(self, machine: RentedMachine) -> None:
+        """Record that the product is about to take a snapshot of a machine, before it is ordered on the page.
+
+        Args:
+            machine: of which the snapshot is taken.
+        """
+        target.current().snapshots.expect(machine.id)
+
+    @keyword
     def snapshot_by_name(self, name: str, timeout: timedelta = timedelta(seconds=300)) -> str:
         """Waits until the product lists a snapshot of this name as a success.
 
@@ -394,6 +403,7 @@ class PageLibrary:
             hopeless=lambda row: f"it failed: {row.get('error')}" if row.get("status") == "failed" else None,
         ).value
         short = str(row.get("short_id") or row.get("id"))
+        target.current().snapshots.taken_by_product(int(row["instance_id"]), short)
         report.current().resources["snapshot_id"] = short
         return short
 

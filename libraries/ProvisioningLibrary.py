@@ -13,6 +13,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts import paying
 from library_parts.console import tell
+from library_parts.deleting import delete_left, end_snapshots
 from library_parts.first_screen import FirstScreen
 from library_parts.given import seconds_of, visible_variable, visible_variables
 from library_parts.redacting import Redacting
@@ -138,7 +139,7 @@ class ProvisioningLibrary:
         """
         if (opened := target.opened()) is None:
             return
-        failures = []
+        failures = end_snapshots()
         try:
             failures += paying.settle(opened)
         except RekindleError as failure:
@@ -263,7 +264,8 @@ class ProvisioningLibrary:
     def destroy_all_machines_and_prove_it(self) -> None:
         """Destroys every machine of this run that is still there, and proves that it is gone. For suite teardowns.
 
-        Its CPU standby goes with a machine, and is proven gone as well.
+        Its CPU standby goes with a machine, and is proven gone as well. The snapshots of this run are deleted, except
+        hibernations that are kept for another day.
 
         Raises:
             AssertionError: at least one could not be destroyed, or not be proven gone; or was found stopped, although
@@ -288,6 +290,7 @@ class ProvisioningLibrary:
                 tell_standby_proof(standby, opened.standbys.prove_gone(standby, GONE_TIMEOUT.total_seconds()))
             except RekindleError as failure:
                 failures.append(str(failure))
+        failures += delete_left()
         if failures:
             raise Mismatch("\n".join(failures))
         opened.renter.expect_no_more()

@@ -11,7 +11,7 @@ from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import progress, tell
-from library_parts.deleting import delete_snapshot, is_row_of, snapshots_in_bucket
+from library_parts.deleting import delete_left, delete_snapshot, is_row_of
 from rekindle import report, target
 from rekindle.dumont_views import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError
@@ -39,13 +39,11 @@ class SnapshotLibrary:
     ROBOT_LISTENER_API_VERSION = 3
 
     def __init__(self) -> None:
-        self._left: list[str] = []
         self._lost: list[int] = []  # machines of which a snapshot may have been made, whose answer was lost
         self._undeletable: set[str] = set()
 
     def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
-        """A test answers for its own snapshots only: those of tests before it may be meant to stay."""
-        self._left.clear()
+        """Each test answers for its own errors."""
         self._lost.clear()
         self._undeletable.clear()
 
@@ -78,15 +76,17 @@ class SnapshotLibrary:
             told_by_product(opened.dumont, machine.id, "snapshot"),
             growth_of_bucket(opened.store, packs, expected_bytes),
         )
+        record = opened.snapshots.intend(machine.id)
         with progress("Snapshot", look):
             self._lost.append(machine.id)
             try:
-                made = opened.dumont.snapshot(machine.id, path, [_run_tag()], timeout=timeout.total_seconds())
-            except Refused:
+                made = opened.dumont.snapshot(machine.id, path, [record.tag], timeout=timeout.total_seconds())
+            except Refused as refused:
                 self._lost.remove(machine.id)
+                opened.snapshots.never_made(record, str(refused))
                 raise
         self._lost.remove(machine.id)
-        self._left.append(made.snapshot_id)
+        opened.snapshots.made(record, made.snapshot_id, made.data_added)
         _report_claims(made)
         return made.snapshot_id
 
@@ -157,71 +157,38 @@ class SnapshotLibrary:
         except RekindleError:
             self._undeletable.add(snapshot_id)
             raise
-        self._left = [left for left in self._left if not snapshot_id.startswith(left)]
 
     @keyword
     def delete_left_snapshots(self) -> None:
-        """Deletes what [Create Snapshot] made in this test and nobody has deleted, such as that of a test that failed.
+        """Delete the snapshots of this run that are still in the bucket, such as those of a test that failed.
 
-        It looks for snapshots as well whose making was cut off, by a timeout or by Ctrl-C: the product may have made
-        them all the same. For teardowns of tests whose snapshots are large and of no further use.
+        Hibernations that [Keep Hibernation] keeps for another day stay. Snapshots that the product took by itself go
+        as well, and those whose making was cut off by a timeout or by Ctrl-C: the product may have made them all the
+        same. [Destroy All Machines And Prove It] does this too, at the end of a suite.
 
         Raises:
             AssertionError: at least one could not be deleted; names all of them, except those of which the test's own
                 error tells that already.
         """
-        if not self._left and not self._lost:
-            return
-        rows = _rows_that_stay(self._lost) if self._lost else target.current().dumont.snapshots()
-        made = dict.fromkeys([*self._left, *(_id(row) for row in rows if _is_lost(row, self._lost))])
-        stored = snapshots_in_bucket()
-        left = [
-            one
-            for one in made
-            if any(is_row_of(row, one) for row in rows) or any(key.startswith(one) for key in stored)
-        ]
+        if self._lost:
+            _wait_until_taken(self._lost)
+            self._lost.clear()
         error = str(BuiltIn().get_variable_value("$TEST_MESSAGE", ""))
-        failures: list[str] = []
-        for snapshot_id in left:
-            known = snapshot_id in self._undeletable and snapshot_id in error
-            try:
-                self.delete_snapshot(snapshot_id)
-                tell(f"Clean-up: snapshot {snapshot_id} is deleted")
-            except RekindleError as failure:
-                if known:
-                    tell(f"Clean-up: snapshot {snapshot_id} is left, as the error above says")
-                else:
-                    failures.append(str(failure))
-        self._left.clear()
-        self._lost.clear()
-        if failures:
+        if failures := delete_left(lambda snapshot_id: snapshot_id in self._undeletable and snapshot_id in error):
             raise Mismatch("\n".join(failures))
 
 
-def _run_tag() -> str:
-    return f"run:{target.current().run_id}"
-
-
-def _is_lost(row: dict[str, Any], machines: Sequence[int]) -> bool:
-    """Whether it was made by this run, of one of these machines."""
-    return bool(row.get("id")) and row.get("instance_id") in machines and _run_tag() in (row.get("tags") or ())
-
-
-def _rows_that_stay(machines: Sequence[int]) -> list[dict[str, Any]]:
-    """The product's list, when it takes no snapshot of these machines any more."""
+def _wait_until_taken(machines: Sequence[int]) -> None:
+    """Wait until the product takes no snapshot of these machines any more."""
 
     def being_taken(rows: list[dict[str, Any]]) -> bool:
         return any(row.get("status") == "creating" and row.get("instance_id") in machines for row in rows)
 
-    return wait_until(
+    wait_until(
         "snapshots whose answer was lost to be made or given up",
         target.current().dumont.snapshots, lambda rows: not being_taken(rows),
         timeout=ENDS_WITHIN, describe=lambda rows: f"{len(rows)} snapshots, at least one being taken",
-    ).value  # fmt: skip
-
-
-def _id(row: dict[str, Any]) -> str:
-    return str(row.get("short_id") or row["id"])
+    )  # fmt: skip
 
 
 def _report_claims(made: SnapshotResult) -> None:

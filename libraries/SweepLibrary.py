@@ -15,10 +15,12 @@ from rekindle.destruction import NOT_WITNESSED
 from rekindle.errors import Mismatch, Unknown
 from rekindle.money import dollars
 from rekindle.report import Json
+from rekindle.snapshot_sweeping import JudgedSnapshot, SweptSnapshots
 from rekindle.sweeping import Judged, Swept
 from rekindle.tables import table
 from rekindle.wording import counted, in_words
 
+BUCKET = "the bucket"
 NOUNS = {MARKET: "machine", PRODUCT: "machine", VOLUMES: "volume", CPU_CLOUD: "CPU machine"}
 
 
@@ -26,9 +28,10 @@ NOUNS = {MARKET: "machine", PRODUCT: "machine", VOLUMES: "volume", CPU_CLOUD: "C
 class SweepLibrary:
     """Finds and destroys what runs that are over have left, and proves that nothing of it is there any more.
 
-    Machines of the marketplace, their volumes, and CPU standbys at the CPU cloud are looked at. Only what is proven to
-    be ours and left over is touched: the label tells the run; the ledger of this computer tells whether that has ended,
-    or, for runs of other computers, the label tells whether the minutes are over for which they might keep it.
+    Machines of the marketplace, their volumes, CPU standbys at the CPU cloud, and snapshots in the bucket are checked.
+    Only what is proven to be ours and left over is touched: the label names the run; the ledger of this computer knows
+    whether that has ended. Of runs of other computers the label names the minutes for which they may keep it. A
+    hibernation that was kept for another day stays for 7 days.
     """
 
     @keyword
@@ -59,10 +62,12 @@ class SweepLibrary:
             tell(f"Left: {one}")
         if swept.found:
             logger.warn(f"Runs that are over had left {counted(len(swept.found), 'machine')} rented; destroyed now.")
-        report.current().sections.append(_Leftovers(swept))
+        snapshots = _swept_snapshots(opened)
+        report.current().sections.append(_Leftovers(swept, snapshots))
         report.current().add_check(
             "what is listed was judged by its label", in_words([*swept.looked]), **_counts(swept)
         )
+        _raise_if_snapshots_stay(snapshots)
         if swept.clocks:
             raise Unknown(f"{swept.clocks} Set the clock right, or sweep from another computer.")
         return swept
@@ -79,7 +84,11 @@ class SweepLibrary:
         if not again.ended_nothing:
             found = [str(one) for one in again.found] or [str(again)]
             raise Mismatch(f"A second sweep found something again, and destroyed it: {'; '.join(found)}.")
-        report.current().add_check("a second sweep finds nothing", in_words([*again.looked]), **_counts(again))
+        snapshots = target.current().snapshot_sweeper.sweep()
+        if not snapshots.ended_nothing:
+            raise Mismatch(f"A second sweep found something again in the bucket: {snapshots}.")
+        counts = _counts(again) | {"snapshots": snapshots.looked}
+        report.current().add_check("a second sweep finds nothing", in_words([*again.looked, BUCKET]), **counts)
 
     @keyword
     def bill_should_tell_of_nothing_else(self, swept: Swept) -> None:
@@ -123,6 +132,7 @@ class _Leftovers:
     """What a sweep found, as a part of the report."""
 
     swept: Swept
+    snapshots: SweptSnapshots
     usd: Mapping[int, float | None] = field(default_factory=dict)
 
     def document(self) -> Mapping[str, Json]:
@@ -132,7 +142,14 @@ class _Leftovers:
                 "of_others": self.swept.of_others,
                 "destroyed": [self._row(one) for one in self.swept.found],
                 "left": [self._row(one) for one in self.swept.kept],
-            }
+            },
+            "swept_snapshots": {
+                "looked_at": self.snapshots.looked,
+                "of_others": self.snapshots.of_others,
+                "deleted": [_snapshot_row(one) for one in self.snapshots.found],
+                "left": [_snapshot_row(one) for one in self.snapshots.kept],
+                "removed": list(self.snapshots.manifests),
+            },
         }
 
     def _row(self, one: Judged) -> dict[str, Json]:
@@ -147,10 +164,12 @@ class _Leftovers:
         }
 
     def metrics(self) -> Mapping[str, Json]:
-        return {"leftovers": len(self.swept.found)}
+        return {"leftovers": len(self.swept.found), "left_snapshots": len(self.snapshots.found)}
 
     def headline(self) -> list[str]:
-        return [f"{len(self.swept.found)} left over", f"looked at {_looked(self.swept.looked)}"]
+        found = len(self.swept.found) + len(self.snapshots.found)
+        snapshots = f"{counted(self.snapshots.looked, 'snapshot')} in {BUCKET}"
+        return [f"{found} left over", f"looked at {_looked(self.swept.looked)}, {snapshots}"]
 
     def lines(self) -> list[str]:
         return []
@@ -164,6 +183,46 @@ class _Leftovers:
                 for did, one in rows
             ]
             yield table(header, [["not told" if cell is None else cell for cell in row] for row in cells])
+        snapshots = [("deleted", one) for one in self.snapshots.found]
+        snapshots += [("left", one) for one in self.snapshots.kept]
+        if snapshots:
+            rows_of = [(did, one.id, "unknown" if one.bytes is None else one.bytes, one.why) for did, one in snapshots]
+            yield table(("", "snapshot", "bytes", "why"), [[str(cell) for cell in row] for row in rows_of])
+
+
+def _swept_snapshots(opened: target.Target) -> SweptSnapshots:
+    """Sweep snapshots, and tell what became of them. What was found when the target was opened belongs to it."""
+    swept = opened.snapshot_sweeper.sweep()
+    first, opened.swept_snapshots = opened.swept_snapshots, None
+    if first:
+        swept.found = first.found + swept.found
+        swept.manifests = first.manifests + swept.manifests
+        swept.looked = max(first.looked, swept.looked)
+    tell(f"Checked: {counted(swept.looked, 'snapshot')} in {BUCKET}, {swept.of_others} of others")
+    for one in swept.found:
+        tell(f"Deleted: {one}")
+    for key in swept.manifests:
+        tell(f"Removed: {key}, which belongs to no snapshot or run any more")
+    for one in swept.kept:
+        tell(f"Left: {one}")
+    if swept.found:
+        logger.warn(f"Finished runs had left {counted(len(swept.found), 'snapshot')} in {BUCKET}; deleted now.")
+    report.current().add_check(
+        "snapshots in the bucket were judged by owner and lease", "our own client of the bucket", snapshots=swept.looked
+    )
+    return swept
+
+
+def _snapshot_row(one: JudgedSnapshot) -> dict[str, Json]:
+    return {"id": one.id, "bytes": one.bytes, "why": one.why}
+
+
+def _raise_if_snapshots_stay(swept: SweptSnapshots) -> None:
+    if swept.unsettled:
+        raise Mismatch(
+            f"What finished runs left in the bucket could not all be deleted, and it costs money: "
+            f"{'; '.join(swept.unsettled)}."
+        )
 
 
 def _looked(looked: Mapping[str, int]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from library_parts.console import tell
 from rekindle import report, target
-from rekindle.errors import Mismatch
+from rekindle.errors import Mismatch, RekindleError
 from rekindle.space import freed, others_have_all
 from rekindle.wording import counted, number
+
+SHORT = 8  # digits of an id, as the product shows it
 
 
 def delete_snapshot(snapshot_id: str) -> None:
@@ -30,11 +33,53 @@ def delete_snapshot(snapshot_id: str) -> None:
     others_have_all(*where, snapshot_id, others)
     if others:
         tell(f"Kept: everything of {counted(len(others), 'other snapshot')}")
+    opened.snapshots.deleted(snapshot_id)
     if needed := opened.audited.get(snapshot_id):
         space = freed(*where, snapshot_id, needed)
         kept = f", {counted(space.kept, 'pack')} kept for other snapshots" if space.kept else ""
         report.current().not_witnessed += space.not_witnessed
         tell(f"Deleted: snapshot {snapshot_id}, {counted(space.packs, 'pack')} with {number(space.bytes)} bytes{kept}")
+
+
+def delete_left(is_reported: Callable[[str], bool] = lambda _: False) -> list[str]:
+    """Delete every snapshot of this run that is neither deleted nor kept for another day.
+
+    Args:
+        is_reported: whether the error of the running test says already that a snapshot cannot be deleted.
+
+    Returns:
+        Sentences on those that could not be deleted, or on why the bucket could not be read.
+    """
+    failures: list[str] = []
+    try:
+        left = target.current().snapshots.left()
+    except RekindleError as failure:
+        return [f"Whether this run has left snapshots is not known: {failure}"]
+    for snapshot_id in (whole[:SHORT] for whole in left):
+        try:
+            delete_snapshot(snapshot_id)
+            tell(f"Clean-up: snapshot {snapshot_id} is deleted")
+        except RekindleError as failure:
+            if is_reported(snapshot_id):
+                tell(f"Clean-up: snapshot {snapshot_id} is left, as the error above says")
+            else:
+                failures.append(str(failure))
+    return failures
+
+
+def end_snapshots() -> list[str]:
+    """Delete the snapshots of this run at its end, and hand over to another day what was kept for it.
+
+    Returns:
+        As `delete_left`.
+    """
+    if failures := delete_left():
+        return failures
+    try:
+        target.current().snapshots.close()
+    except RekindleError as failure:
+        return [str(failure)]
+    return []
 
 
 def _whole_besides(snapshot_id: str) -> list[str]:

@@ -10,7 +10,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
 from library_parts.results import BILL, bill_of_run, keep, output_dir
-from rekindle import target
+from rekindle import storage_cost, target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient
 from rekindle.money import dollars
@@ -82,6 +82,8 @@ def settle(opened: Target) -> list[str]:
     bill = opened.bill()
     logger.info(bill.html(), html=True)
     tell(bill.line())
+    if bill.storage:
+        tell(storage_cost.line(bill.storage))
     path = bill.write(output_dir())
     keep(path)
     BuiltIn().set_suite_metadata(BILL, bill_of_run(bill.line().removeprefix("Bill: ")), top=True)

@@ -20,6 +20,7 @@ from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.renting import RACE_MINUTES
 from rekindle.report import Json, write_document
+from rekindle.storage_cost import StorageCost
 from rekindle.tables import table
 from rekindle.wording import counted
 
@@ -187,6 +188,7 @@ class RunBill:
     budget_usd: float
     items: tuple[Item, ...]
     not_witnessed: tuple[str, ...] = ()
+    storage: tuple[StorageCost, ...] = ()
 
     @property
     def measured_usd(self) -> float:
@@ -227,6 +229,7 @@ class RunBill:
             "agrees": not self.troubles,
             "not_witnessed": list(self.not_witnessed),
             "items": [item.document() for item in self.items],
+            "storage": [one.document() for one in self.storage],
         }
 
     def line(self) -> str:
@@ -242,11 +245,19 @@ class RunBill:
     def html(self) -> str:
         """The table for log.html."""
         sums = ["all in all", "", f"{self.measured_usd:.6f}", f"{self.billed_usd:.6f}", "", "", "", ""]
-        return table(HEADING, [*(item.cells() for item in self.items), sums])
+        return table(
+            HEADING, [*(item.cells() for item in self.items), sums, *(_storage_cells(one) for one in self.storage)]
+        )
 
     def write(self, folder: Path) -> Path:
         """Writes `bill_<epoch>.json`."""
         return write_document(folder, "bill", self.document())
+
+
+def _storage_cells(one: StorageCost) -> list[str]:
+    what = f"snapshot {one.snapshot_id}, expected{' while it is kept' if one.kept else ''}"
+    measured = f"{one.cost.at_least_usd:.6f} to {one.cost.usd:.6f}"
+    return [what, f"{one.cost.hourly_usd:.6f}", measured, NOT_WITNESSED, "", "", "", ""]
 
 
 @dataclass

@@ -83,18 +83,21 @@ class Cleared:
         destroyed: ids with labels.
         never_created: labels of rents of which no machine ever came.
         elsewhere: labels of rents on other targets; a sweep there settles them.
+        snapshots: ids of snapshots that were deleted.
         unsettled: sentences on what could not be told or not be destroyed.
     """
 
     destroyed: dict[int, str] = field(default_factory=dict)
     never_created: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    snapshots: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         parts = [f"destroyed {id_} ({label or 'no label'})" for id_, label in sorted(self.destroyed.items())]
         parts += [f"no machine ever came of {label}" for label in self.never_created]
         parts += [f"{label} was rented on another target" for label in self.elsewhere]
+        parts += [f"deleted snapshot {id_[:8]}" for id_ in self.snapshots]
         return "; ".join(parts + self.unsettled) or "nothing was left"
 
 

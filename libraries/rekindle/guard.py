@@ -8,6 +8,7 @@ the minutes reserved for them, and answers `ready` whenever it is asked by a lin
 
 - its standard input ends or the run's process is gone: it destroys every machine that the ledger names for this run or
   that carries a label of this run, and looks on for a while, so that a create call that was under way is caught too;
+  then it deletes the snapshots that the run caused, and verifies that in the bucket;
 - the line `done` comes: it destroys what is still open all the same, says so, and ends.
 
 It lives in a session of its own and ignores the signals of a terminal. It tells what it does in `<ledger>.guard.log`.
@@ -32,15 +33,21 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from rekindle import snapshot_clearing
 from rekindle.clearing import PATIENCE, Cleared, Clearing, Volumes, of_run
 from rekindle.dumont import DumontClient
-from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
+from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
 from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger, process_identity
 from rekindle.market import MarketClient
+from rekindle.objects import ObjectStore
 from rekindle.overtime import Overtime, outlived
+from rekindle.repository_settings import repository_password, repository_prefix
 from rekindle.settings import Settings
+from rekindle.snapshot_bucket import SnapshotBucket
+from rekindle.snapshot_clearing import ClearedSnapshots, Row
+from rekindle.snapshot_records import SnapshotRecords, SnapshotState
 from rekindle.waiting import wait_until
 from rekindle.wording import named
 
@@ -57,6 +64,39 @@ ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CER
 
 class GuardNotReady(RekindleError):
     """The guard does not start, so nothing may be rented."""
+
+
+class Bucket(BaseModel):
+    """Where the snapshots of the run lie."""
+
+    endpoint: str
+    name: str
+    key_id: str
+    key: str
+    prefix: str
+    password: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bucket | None:
+        """Return the bucket of the settings; None when the repository is not in it."""
+        try:
+            prefix = repository_prefix(settings)
+        except Misconfigured:
+            return None
+        key = settings.b2_application_key.get_secret_value()
+        return cls(
+            endpoint=settings.b2_endpoint,
+            name=settings.b2_bucket,
+            key_id=settings.b2_key_id,
+            key=key,
+            prefix=prefix,
+            password=repository_password(settings),
+        )
+
+    def open(self) -> SnapshotBucket:
+        """Connect to it at the first use."""
+        store = ObjectStore(self.endpoint, self.name, self.key_id, self.key)
+        return SnapshotBucket(store, self.prefix, self.password)
 
 
 class Orders(BaseModel):
@@ -76,6 +116,7 @@ class Orders(BaseModel):
     gcp_project: str | None = None
     gcp_token: str | None = None
     private_files: Path | None
+    bucket: Bucket | None = None
 
 
 class Guard:
@@ -89,6 +130,7 @@ class Guard:
         private_files: Path | None = None,
         *,
         watches_cpu_cloud: bool = False,
+        bucket: Bucket | None = None,
     ) -> None:
         """Starts nothing yet.
 
@@ -98,7 +140,9 @@ class Guard:
             run_id: the run that is guarded.
             private_files: a folder of the run that shall not outlive it either.
             watches_cpu_cloud: whether CPU standbys of the run are looked for at the CPU cloud as well.
+            bucket: where snapshots are verified to be gone; None when the user has no key for it.
         """
+        self._bucket = bucket
         self._watches_cpu_cloud = watches_cpu_cloud
         self._private_files = private_files
         self._settings = settings
@@ -165,7 +209,7 @@ class Guard:
             ) from None
         if cleared.unsettled:
             raise Unknown(
-                f"It is not certain that every machine of run {self._run_id} is gone, and one that is not costs money: "
+                f"It is not certain that everything of run {self._run_id} is gone, and what is not costs money: "
                 f"{cleared}. The next run on this target destroys it; or look at the market for labels that begin with "
                 f"`{label_prefix(self._run_id)}`. Log: {self.log}."
             )
@@ -173,6 +217,11 @@ class Guard:
             raise Mismatch(
                 f"At the end of run {self._run_id} machines were still rented. The guard did this: {cleared}. "
                 f"Log: {self.log}."
+            )
+        if cleared.snapshots:
+            raise Mismatch(
+                f"At the end of run {self._run_id} snapshots were still in the bucket. The watchdog deleted them: "
+                f"{named(cleared.snapshots)}. Log: {self.log}."
             )
         if due := outlived(self._ledger, self._run_id):
             machines = [f"{rent.instance_id} ({rent.label or 'no label'}, {rent.minutes:g} min)" for rent in due]
@@ -232,6 +281,7 @@ class Guard:
             gcp_project=settings.gcp_project,
             gcp_token=settings.gcp_access_token.get_secret_value() if settings.gcp_access_token else None,
             private_files=self._private_files,
+            bucket=self._bucket,
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
         with contextlib.suppress(BrokenPipeError):
@@ -275,7 +325,7 @@ def main() -> None:
 
     try:
         ledger = Ledger(orders.ledger, orders.target)
-        clearing = _enter(orders, ledger, say)
+        dumont, clearing = _enter(orders, ledger, say)
     except RekindleError as error:
         say(f"not ready: {error}")
         _answer(" ".join(str(error).split()))
@@ -301,10 +351,47 @@ def main() -> None:
 
     cleared = clearing().clear(rents, ours, patience=patience)
     say(str(cleared))
+    snapshots = _clear_snapshots(orders, dumont, ledger, say, {*cleared.destroyed}, done=done)
+    cleared.snapshots, cleared.unsettled = snapshots.deleted, [*cleared.unsettled, *snapshots.unsettled]
     _answer(json.dumps(asdict(cleared)))
 
 
-def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Callable[[], Clearing]:
+def _clear_snapshots(
+    orders: Orders, dumont: DumontClient, ledger: Ledger, say: Callable[[str], None], destroyed: set[int], *, done: bool
+) -> ClearedSnapshots:
+    """Delete the snapshots that the run caused; after an orderly end, those that it left open in the ledger."""
+    try:
+        records = SnapshotRecords(ledger)
+        own = records.of_run(orders.run_id, orders.run_process)
+        machines = {
+            rent.instance_id
+            for rent in ledger.rents(orders.run_id)
+            if rent.owner == orders.run_process and rent.instance_id is not None
+        }
+    except RekindleError as error:
+        return ClearedSnapshots(unsettled=[f"the snapshots of run {orders.run_id} are not known: {error}"])
+    open_ = [record for record in own if record.is_open]
+    if (done and not open_) or not (own or machines):
+        return ClearedSnapshots()
+    staying = [record for record in own if record.state is SnapshotState.KEPT]
+    known = snapshot_clearing.of_process(open_, machines | destroyed)
+
+    def ours(row: Row) -> bool:
+        return known(row) and not snapshot_clearing.of_process(staying, ())(row)
+
+    bucket = orders.bucket.open() if orders.bucket else None
+    cleared = snapshot_clearing.clear(dumont, bucket, ours, say)
+    say(str(cleared) or "no snapshot was left")
+    if not cleared.unsettled:
+        for record in open_:
+            records.deleted(record.intent, "absent from the product's list after the end of the run")
+            if bucket:
+                with contextlib.suppress(RekindleError):  # a sweep removes it
+                    bucket.unclaim(record.instance_id, record.tag)
+    return cleared
+
+
+def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> tuple[DumontClient, Callable[[], Clearing]]:
     """Logs in and lists once, as a proof that both can be done. Returns what makes a clearing, one for each use."""
     # No retries inside of a call: the clearing looks again by itself, and faster.
     dumont = DumontClient(orders.dumont_url, orders.dumont_email, orders.dumont_password, pauses=())
@@ -322,7 +409,7 @@ def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> Callab
         timeout=START_TIMEOUT / 2,
         tolerate=(Weather, Unknown),
     )
-    return lambda: Clearing(dumont, market, ledger, say, volumes=volumes, cpu_cloud=gcp)
+    return dumont, lambda: Clearing(dumont, market, ledger, say, volumes=volumes, cpu_cloud=gcp)
 
 
 def _is_taken(ledger: Ledger, label: str | None, run_id: str) -> bool:

@@ -26,6 +26,9 @@ from rekindle.kept_manifests import (
 from rekindle.manifest import Manifest
 from rekindle.objects import ObjectMissing, ObjectStore
 
+# So many days after it was kept, a hibernation that no run has woken is deleted by the next sweep.
+KEPT_DAYS = 7
+
 Maker = Literal["steps", "product"]
 
 

@@ -131,15 +131,15 @@ class Ledger:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self.path.chmod(0o600)
         except OSError as error:
-            raise self._unusable(error) from error
-        with self._transaction() as database:
+            raise self.unusable(error) from error
+        with self.transaction() as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 database.execute(_SCHEMA)
             elif version == 1:
                 database.execute(_FROM_VERSION_1)
             elif version != _SCHEMA_VERSION:
-                raise self._unusable(f"it was written by another version of Rekindle (format {version})")
+                raise self.unusable(f"it was written by another version of Rekindle (format {version})")
             database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def intend(self, run_id: str, label: str, offer_id: int | None, price: float, minutes: float) -> int:
@@ -155,7 +155,7 @@ class Ledger:
         Raises:
             LedgerUnusable: it could not be written to disk. Nothing may be rented then.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             cursor = database.execute(
                 "INSERT INTO rents (run_id, owner, target, label, offer_id, price, minutes, state,"
                 " intended_at, intended_uptime) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended', ?, ?)",
@@ -203,12 +203,16 @@ class Ledger:
         """
         rents = self._select("WHERE intent = ?", (intent,))
         if not rents:
-            raise self._unusable(f"it holds no intent {intent}")
+            raise self.unusable(f"it holds no intent {intent}")
         return rents[0]
 
     def rents(self, run_id: str) -> list[Rent]:
         """Every rent of a run, oldest first."""
         return self._select("WHERE run_id = ?", (run_id,))
+
+    def of_machine(self, instance_id: int) -> list[Rent]:
+        """Return the rents of this target that a machine of this id came of, oldest first."""
+        return self._select("WHERE instance_id = ? AND target = ?", (instance_id, self.target))
 
     def is_in_use(self, label: str, but_for: str = "") -> bool:
         """Whether the machine of that label was rented by another process of this computer that still runs.
@@ -240,19 +244,23 @@ class Ledger:
         )
 
     def _change(self, intent: int, update: str, values: tuple[object, ...]) -> None:
-        with self._transaction() as database:
+        with self.transaction() as database:
             changed = database.execute(update, values).rowcount
             if not changed and not database.execute("SELECT 1 FROM rents WHERE intent = ?", (intent,)).fetchone():
-                raise self._unusable(f"it holds no intent {intent}")
+                raise self.unusable(f"it holds no intent {intent}")
 
     def _select(self, where: str, values: tuple[object, ...]) -> list[Rent]:
-        with self._transaction() as database:
+        with self.transaction() as database:
             rows = database.execute(f"SELECT {_COLUMNS} FROM rents {where} ORDER BY intent", values)  # noqa: S608  # constants
             return [Rent(**{**row, "state": State(row["state"])}) for row in rows]
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for each use: cheap, and safe in every thread and after every fork."""
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection of its own for each use: cheap, and safe in every thread and after every fork.
+
+        Raises:
+            LedgerUnusable: the database cannot be read or written.
+        """
         try:
             with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as database:
                 database.row_factory = sqlite3.Row
@@ -262,9 +270,10 @@ class Ledger:
                 with database:  # commits, or rolls back on an exception
                     yield database
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
 
-    def _unusable(self, reason: object) -> LedgerUnusable:
+    def unusable(self, reason: object) -> LedgerUnusable:
+        """Return the error for a ledger that cannot be used."""
         return LedgerUnusable(
             f"The ledger of rented machines {self.path} cannot be used: {reason}. Without it nothing is rented, "
             "because a machine could be forgotten. See that the file is readable, its disk has space and no other "

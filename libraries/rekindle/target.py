@@ -13,11 +13,10 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
-from urllib.parse import urlsplit
 
 from rekindle.books import Books, RunBill
 from rekindle.budget import Budget
@@ -27,16 +26,21 @@ from rekindle.dumont import DumontClient
 from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
 from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
-from rekindle.guard import Guard
+from rekindle.guard import Bucket, Guard
 from rekindle.labels import label_prefix, new_run_id
 from rekindle.lease_keeper import LeaseKeeper
-from rekindle.ledger import Ledger
+from rekindle.ledger import Ledger, process_identity
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
 from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
+from rekindle.repository_settings import repository_password, repository_prefix
+from rekindle.run_snapshots import RunSnapshots
 from rekindle.settings import Settings
+from rekindle.snapshot_bucket import SnapshotBucket
+from rekindle.snapshot_records import SnapshotRecords
+from rekindle.snapshot_sweeping import SnapshotSweeper, SweptSnapshots
 from rekindle.standby import Standby, Standbys
 from rekindle.sweeping import Sweeper, Swept
 from rekindle.variables import BY_NAME
@@ -110,6 +114,8 @@ class Target:
         warnings: what the user should know although nothing failed.
         sweeper: finds and destroys what runs that are over have left.
         swept: what it did when the target was opened; None when it could not look.
+        snapshots: the snapshots that this run causes.
+        snapshot_sweeper, swept_snapshots: as `sweeper` and `swept`, for snapshots.
         folder: private files of this run, removed with it.
     """
 
@@ -129,6 +135,9 @@ class Target:
     warnings: list[str]
     sweeper: Sweeper
     swept: Swept | None
+    snapshots: RunSnapshots
+    snapshot_sweeper: SnapshotSweeper
+    swept_snapshots: SweptSnapshots | None
     folder: Path
     gcp: GcpClient | None = None
     machines: dict[int, RentedMachine] = field(default_factory=dict)
@@ -204,7 +213,11 @@ class Target:
         not_witnessed = [] if self.market else ["market: the bill, because VAST_API_KEY is not given"]
         if cpu is None and self.made_standbys:
             not_witnessed.append("CPU cloud: the bill, because it shows none")
-        return self.books.settle(self.label_prefix, market, cpu, not_witnessed, self.ledger.rents(self.run_id))
+        storage = tuple(self.snapshots.storage())
+        if storage:
+            not_witnessed.append("storage: the bill, because the store shows none")
+        bill = self.books.settle(self.label_prefix, market, cpu, not_witnessed, self.ledger.rents(self.run_id))
+        return replace(bill, storage=storage)
 
     @property
     def declined(self) -> frozenset[Witness]:
@@ -218,20 +231,12 @@ class Target:
         Raises:
             Misconfigured: RESTIC_REPOSITORY names another bucket than B2_BUCKET.
         """
-        repository = self.settings.restic_repository or ""
-        bucket, _, prefix = urlsplit(repository.removeprefix("s3:")).path.lstrip("/").partition("/")
-        if not repository.startswith("s3:") or bucket != self.settings.b2_bucket:
-            raise Misconfigured(
-                f"RESTIC_REPOSITORY must be s3:https://<endpoint>/{self.settings.b2_bucket}/<folder>, in the bucket "
-                f"that B2_BUCKET names; it is {repository}."
-            )
-        return prefix
+        return repository_prefix(self.settings)
 
     @property
     def repository_password(self) -> str:
         """Opens the restic repository."""
-        password = self.settings.restic_password
-        return password.get_secret_value() if password else ""
+        return repository_password(self.settings)
 
 
 class _Opened:
@@ -404,18 +409,29 @@ def _open(choice: Choice) -> Target:
     ledger = Ledger(STATE_DIR / "ledger.db", target=settings.dumont_api_url)
     sweeper = Sweeper(dumont, market, gcp, ledger)
     swept, trouble = _swept(sweeper, market)
+    store = ObjectStore(
+        settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
+    )
+    bucket = partial(_bucket, store, settings)
+    snapshot_sweeper = SnapshotSweeper(dumont, market, bucket, ledger)
+    swept_snapshots, more_trouble = _swept_snapshots(snapshot_sweeper)
     limit_usd = math.inf if choice.budget_usd is None else choice.budget_usd  # the embedded cloud is free
     budget = Budget(limit_usd)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
     # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
     # moment such files hold credentials.
     tempfile.tempdir = str(folder)
-    guard = Guard(settings, ledger, run_id, private_files=folder, watches_cpu_cloud=gcp is not None)
+    guard = Guard(
+        settings,
+        ledger,
+        run_id,
+        private_files=folder,
+        watches_cpu_cloud=gcp is not None,
+        bucket=Bucket.of(settings),
+    )
     books = Books(run_id, limit_usd)
     destroyer = Destroyer(dumont, market, ledger, budget, ended=books.machine_ended)
-    store = ObjectStore(
-        settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
-    )
+    machines: dict[int, RentedMachine] = {}
     return Target(
         choice=choice,
         run_id=run_id,
@@ -437,12 +453,42 @@ def _open(choice: Choice) -> Target:
         warnings=[
             *settings.warnings,
             *trouble,
-            *([f"Left by earlier runs: {swept}."] if swept and not swept.ended_nothing else []),
+            *more_trouble,
+            *_left_by_earlier_runs(swept, swept_snapshots),
         ],
         sweeper=sweeper,
         swept=swept,
+        snapshots=RunSnapshots(SnapshotRecords(ledger), bucket, run_id, partial(_minutes, ledger, run_id, machines)),
+        snapshot_sweeper=snapshot_sweeper,
+        swept_snapshots=swept_snapshots,
+        machines=machines,
         folder=folder,
     )
+
+
+def _left_by_earlier_runs(*swept: Swept | SweptSnapshots | None) -> list[str]:
+    return [f"Left by earlier runs: {done}." for done in swept if done and not done.ended_nothing]
+
+
+def _bucket(store: ObjectStore, settings: Settings) -> SnapshotBucket:
+    return SnapshotBucket(store, repository_prefix(settings), repository_password(settings))
+
+
+def _minutes(ledger: Ledger, run_id: str, machines: Mapping[int, RentedMachine]) -> dict[int, float]:
+    """Return the machines that this process has rented, each with the minutes that it may live."""
+    own = [rent for rent in ledger.rents(run_id) if rent.owner == process_identity(os.getpid())]
+    known = {machine.id: ledger.rent(machine.intent).minutes for machine in list(machines.values())}
+    return known | {rent.instance_id: rent.minutes for rent in own if rent.instance_id is not None}
+
+
+def _swept_snapshots(sweeper: SnapshotSweeper) -> tuple[SweptSnapshots | None, list[str]]:
+    """Sweep snapshots before anything is rented; return also what the user should know when that was impossible."""
+    try:
+        return sweeper.sweep(), []
+    except Misconfigured:
+        return None, []  # the first test that needs the bucket says so
+    except RekindleError as error:
+        return None, [f"It could not be seen whether earlier runs have left snapshots: {error}"]
 
 
 def _swept(sweeper: Sweeper, market: MarketClient | None) -> tuple[Swept | None, list[str]]:

@@ -37,6 +37,7 @@ from sandbox.control.quick_key import make_quick
 from sandbox.control.ssh import Machine
 from sandbox.control.together import NextRun, SharedLock
 from sandbox.state import write_private
+from sandbox.tasks import Tasks
 
 BACKUP_WITHIN = 3600.0  # seconds
 RESTORE_WITHIN = 1800.0
@@ -172,12 +173,15 @@ class Restic:
         self._ready: asyncio.Task[None] | None = None
         self.snapshots = NextRun(self._snapshots)
         self.check = NextRun(self._check)
+        self._prune = NextRun(self._prune_alone)
+        self._tasks = Tasks("pruning", expected=ApiError)
 
     def open(self) -> None:
         """Begins to make the repository where it is missing. Everything else waits for it."""
         self._ready = asyncio.create_task(self._init())
 
     async def close(self) -> None:
+        await self._tasks.close()
         if self._ready is not None:
             self._ready.cancel()
             await asyncio.gather(self._ready, return_exceptions=True)
@@ -193,8 +197,12 @@ class Restic:
         for tag in tags:
             options += ["--tag", tag]
         arguments = (folder, "-r", self._credentials.repository, "backup", *options)
-        async with self._sharing(), self._slots:
-            finished, output = await self._back_up(machine, arguments, progress)
+        try:
+            async with self._sharing(), self._slots:
+                finished, output = await self._back_up(machine, arguments, progress)
+        except BaseException:
+            self.prune_later()
+            raise
         match finished.code:
             case 64:
                 raise ApiError(
@@ -205,6 +213,7 @@ class Restic:
         if finished.code and output.summary:  # restic saved what it could read
             await self._forget_incomplete(output.summary["snapshot_id"])
         if finished.code or not output.summary:
+            self.prune_later()
             raise self._failure("backup", finished)
         return Backup(begun=output.begun, stored=output.stored, **output.summary)
 
@@ -259,6 +268,17 @@ class Restic:
             ) from None
         if finished.code:
             raise self._failure("forget", finished)
+
+    def prune_later(self) -> None:
+        """Remove, when no other work is under way, the data of backups that were cut off: no snapshot needs them."""
+        self._tasks.begin(self._prune())
+
+    async def _prune_alone(self) -> None:
+        async with self._alone():
+            await self._remove_dead_locks()
+            finished = await self._run("prune", "--no-cache")
+        if finished.code:
+            _log.warning("the data of a backup that was cut off stay for now: %s", finished.words)
 
     async def remove_dead_locks(self) -> None:
         """Removes the locks of backups that were cut off, so that others may lock the repository for themselves."""

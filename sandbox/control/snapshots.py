@@ -86,6 +86,7 @@ class Snapshots:
                 self._records.delete(SnapshotRecord, record.key)
             else:
                 self._fail(record, CUT)
+                self._restic.prune_later()
 
     async def close(self) -> None:
         await self._tasks.close()

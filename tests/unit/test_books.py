@@ -291,4 +291,5 @@ def test_the_document_of_a_run(tmp_path: Path) -> None:
                 "agrees": True,
             }
         ],
+        "storage": [],
     }

@@ -24,6 +24,7 @@ class Product:
     def __init__(self, bucket: Path, snapshot_id: str) -> None:
         self.bucket = bucket
         self.snapshot_id = snapshot_id
+        self.forgotten: list[str] = []
         self.still_listed = self.still_there = self.pruned = False
 
     def delete_snapshot(self, snapshot_id: str) -> None:
@@ -57,6 +58,7 @@ def product(built: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     repository.read_index()
     opened = SimpleNamespace(
         dumont=made, store=repository.store, repository_prefix="restic", repository_password=PASSWORD,
+        snapshots=SimpleNamespace(deleted=made.forgotten.append),
         audited={snapshot_id: repository.stored(repository.tree(repository.snapshot(snapshot_id)).blobs)},
     )  # fmt: skip
     monkeypatch.setattr(target, "current", lambda: opened)
@@ -68,6 +70,7 @@ def test_a_snapshot_that_leaves_nothing_is_deleted(product: Product, monkeypatch
     monkeypatch.setattr("library_parts.deleting.tell", told.append)
     product.pruned = True
     delete_snapshot(product.snapshot_id)
+    assert product.forgotten == [product.snapshot_id]
     assert [line.partition(" with ")[0] for line in told] == [f"Deleted: snapshot {product.snapshot_id}, 2 packs"]
 
 
@@ -81,6 +84,7 @@ def test_one_that_is_still_in_the_bucket_is_not(product: Product) -> None:
     product.still_there = True
     with pytest.raises(Mismatch, match=r"was deleted, but it is still in the bucket\.$"):
         delete_snapshot(product.snapshot_id)
+    assert product.forgotten == []
 
 
 def test_one_whose_data_is_still_paid_for_is_not(product: Product) -> None:
@@ -99,7 +103,7 @@ def test_one_that_takes_another_audited_one_along_is_not_deleted_well(product: P
     target.current().audited["abababab"] = Stored({}, 0)
     with pytest.raises(
         Mismatch,
-        match=rf"^With snapshot {product.snapshot_id} went what snapshot abababab needs: Snapshot abababab is not",
+        match=rf"^Snapshot abababab cannot be restored: .*\. With snapshot {product.snapshot_id} went what",
     ):
         delete_snapshot(product.snapshot_id)
 

@@ -38,6 +38,8 @@ OVERDRAWN = (
     "rented is destroyed. Raise BUDGET_USD, or choose fewer tests."
 )
 
+NO_SNAPSHOTS = SimpleNamespace(left=list, close=lambda: None)
+
 
 Spend = Callable[[str], tuple[dict[str, str], list[tuple[str, str]]]]
 
@@ -45,7 +47,7 @@ Spend = Callable[[str], tuple[dict[str, str], list[tuple[str, str]]]]
 @pytest.fixture
 def spending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spend:
     """Runs two tests on a target with a budget of one dollar, of which the machines have cost 10 cents so far."""
-    opened = SimpleNamespace(budget=Budget(1.0), growing_usd=lambda: 0.1)
+    opened = SimpleNamespace(budget=Budget(1.0), growing_usd=lambda: 0.1, snapshots=NO_SNAPSHOTS)
     monkeypatch.setattr(target._Opened, "target", opened)
     monkeypatch.setattr(paying, "settle", lambda _: [])
     monkeypatch.setattr(target, "close", lambda: None)
@@ -130,7 +132,9 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         target._Opened.target = None
         raise Mismatch("The guard has found a machine.")
 
-    monkeypatch.setattr(target._Opened, "target", SimpleNamespace(budget=Budget(1.0), growing_usd=lambda: 0.0))
+    monkeypatch.setattr(
+        target._Opened, "target", SimpleNamespace(budget=Budget(1.0), growing_usd=lambda: 0.0, snapshots=NO_SNAPSHOTS)
+    )
     monkeypatch.setattr(paying, "settle", lambda _: ["The bill is off."])
     monkeypatch.setattr(target, "close", close)
     return times

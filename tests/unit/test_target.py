@@ -17,6 +17,7 @@ from rekindle.budget import Budget
 from rekindle.embedded import EmbeddedCloud
 from rekindle.errors import Misconfigured
 from rekindle.settings import Settings
+from rekindle.snapshot_sweeping import SnapshotSweeper, SweptSnapshots
 from rekindle.target import Target
 
 # What the market says to the right key.
@@ -48,6 +49,11 @@ class _Clouds(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
+
+
+@pytest.fixture(autouse=True)
+def bucket_without_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SnapshotSweeper, "sweep", lambda _: SweptSnapshots())
 
 
 @pytest.fixture
