@@ -39,7 +39,6 @@ class Part:
     log: Path
     trouble: Callable[[], str | None]
     umask: int = 0o022
-    in_bubblewrap: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)  # beside what all parts have
 
     def last_words(self, lines: int = 12) -> str:
@@ -76,14 +75,12 @@ class Running:
         code = self.process.poll()
         if code is None:
             return None
-        if self.part.in_bubblewrap and code > 128:  # as a shell tells that the program inside was killed
-            code = 128 - code
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Asks the part to end, insists after a while, and sweeps up what it leaves behind in its process group."""
         if self.process.poll() is None:
-            self._ask_to_end()
+            self.process.terminate()
             try:
                 self.process.wait(within)
             except subprocess.TimeoutExpired:
@@ -91,15 +88,6 @@ class Running:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-    def _ask_to_end(self) -> None:
-        if not self.part.in_bubblewrap:
-            self.process.terminate()
-            return
-        # Bubblewrap does not pass the signal on: it would end at once, and the program inside with it.
-        pid = self.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGTERM)
 
 
 def environment() -> dict[str, str]:
@@ -130,7 +118,6 @@ def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_comma
         state.logs / "store.log",
         store_trouble,
         umask=0o077,
-        in_bubblewrap=True,
     )
     return [
         python("control", config.control_url, "control.log"),

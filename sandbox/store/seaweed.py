@@ -20,8 +20,12 @@ GRPC_OFFSET = 10000  # each of its servers opens a second port, this much higher
 
 
 class InnerPorts(BaseModel):
-    """The ports by which the servers inside SeaweedFS talk to each other. All but the first have a companion."""
+    """The ports by which the servers inside SeaweedFS talk to each other, and the entrance (`front`) to its S3.
 
+    All but the first two have a companion.
+    """
+
+    s3: int
     s3_grpc: int
     master: int
     volume: int
@@ -32,8 +36,9 @@ class InnerPorts(BaseModel):
     def pick(cls, picker: PortPicker, store: Path) -> InnerPorts:
         """Picks the ports, those of the last run where they are free, and keeps them in the store's directory."""
         file = store / "ports.json"
-        last = cls.model_validate_json(file.read_text()).model_dump() if file.exists() else {}
+        last = json.loads(file.read_text()) if file.exists() else {}
         ports = cls(
+            s3=picker.pick(last.get("s3")),
             s3_grpc=picker.pick(last.get("s3_grpc")),
             **{
                 name: picker.pick(last.get(name), companion=GRPC_OFFSET)
@@ -59,11 +64,11 @@ def prepare(state: StateDir, config: CloudConfig, secrets: Secrets, ports: Inner
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(home / "s3.json", json.dumps(_identities(secrets), indent=1))
     write_private(home / "security.toml", _security(secrets))
-    write_private(
-        home / "options", "".join(f"{name}={value}\n" for name, value in _options(home, config, secrets, ports))
-    )
+    write_private(home / "options", "".join(f"{name}={value}\n" for name, value in _options(home, secrets, ports)))
     weed = program().resolve()
     return [
+        *(sys.executable, "-u", "-m", "sandbox.store.front", "--bucket", secrets.b2_bucket),
+        *("--listen", str(config.ports.store), "--upstream", str(ports.s3)),
         *("bwrap", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev"),
         *("--bind", str(tmp), "/tmp"),  # noqa: S108 - this is the store's own
         *("--ro-bind", str(weed.parent), str(weed.parent), "--bind", str(home), str(home), "--chdir", str(home)),
@@ -78,7 +83,7 @@ def shell(state: StateDir) -> list[str]:
     return [str(program()), f"-logdir={state.store / 'log'}", "shell", *servers]
 
 
-def _options(home: Path, config: CloudConfig, secrets: Secrets, ports: InnerPorts) -> list[tuple[str, object]]:
+def _options(home: Path, secrets: Secrets, ports: InnerPorts) -> list[tuple[str, object]]:
     return [
         ("ip", LOOPBACK),
         ("ip.bind", LOOPBACK),
@@ -89,7 +94,7 @@ def _options(home: Path, config: CloudConfig, secrets: Secrets, ports: InnerPort
         ("volume.preStopSeconds", 0),  # nobody else to tell
         ("filer.port", ports.filer),
         ("filer.localSocket", "/tmp/filer.sock"),  # noqa: S108 - the store's own /tmp
-        ("s3.port", config.ports.store),
+        ("s3.port", ports.s3),
         ("s3.port.grpc", ports.s3_grpc),
         ("s3.port.iceberg", 0),
         ("s3.port.lance", 0),

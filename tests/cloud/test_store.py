@@ -155,6 +155,36 @@ def test_a_wrong_secret_an_unknown_key_and_nobody_are_refused(store: Store) -> N
         assert refusal(error) == code
 
 
+def test_the_bucket_that_plays_r2_honours_conditional_writes(store: Store) -> None:
+    bucket = store.secrets.r2_bucket
+    tag = store.r2.put_object(Bucket=bucket, Key="once", Body=b"first", IfNoneMatch="*")["ETag"]
+    with pytest.raises(ClientError) as again:
+        store.r2.put_object(Bucket=bucket, Key="once", Body=b"second", IfNoneMatch="*")
+    store.r2.put_object(Bucket=bucket, Key="once", Body=b"third", IfMatch=tag)
+    with pytest.raises(ClientError) as late:
+        store.r2.put_object(Bucket=bucket, Key="once", Body=b"fourth", IfMatch=tag)
+    assert {refusal(again), refusal(late)} == {"PreconditionFailed"}
+    assert store.r2.get_object(Bucket=bucket, Key="once")["Body"].read() == b"third"
+    store.r2.delete_object(Bucket=bucket, Key="once")
+
+
+@pytest.mark.parametrize("body", [b"", b"small", bytes(3_000_000)], ids=len)
+@pytest.mark.parametrize("condition", [{"IfNoneMatch": "*"}, {"IfMatch": '"0"'}])
+def test_the_bucket_that_plays_b2_has_no_conditional_writes(
+    store: Store, condition: dict[str, str], body: bytes
+) -> None:
+    """Backblaze B2 answers 501 NotImplemented to them."""
+    bucket = store.secrets.b2_bucket
+    with pytest.raises(ClientError) as writing:
+        store.b2.put_object(Bucket=bucket, Key="once", Body=body, **condition)  # type: ignore[arg-type]
+    assert refusal(writing) == "NotImplemented"
+    assert writing.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+    assert store.b2.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    tag = store.b2.put_object(Bucket=bucket, Key="once", Body=body)["ETag"]
+    assert store.b2.get_object(Bucket=bucket, Key="once", IfMatch=tag)["Body"].read() == body
+    store.b2.delete_object(Bucket=bucket, Key="once")
+
+
 def mended(store: Store) -> None:
     set_trouble(store.state, store.config, store.secrets, None)
 
@@ -260,7 +290,7 @@ def test_the_back_doors_are_closed(store: Store) -> None:
 def test_it_listens_on_loopback_on_the_chosen_ports_only(store: Store) -> None:
     inner = store.inner
     with_companions = (inner.master, inner.volume, inner.filer, inner.admin)
-    chosen = {store.config.ports.store, inner.s3_grpc, *with_companions}
+    chosen = {store.config.ports.store, inner.s3, inner.s3_grpc, *with_companions}
     chosen |= {port + seaweed.GRPC_OFFSET for port in with_companions}
     listening = {
         (connection.laddr.ip, connection.laddr.port)
@@ -315,7 +345,7 @@ def test_data_survives_its_end_and_new_ports(tmp_path: Path, how: str) -> None:
     if how == "orderly":
         store.running.stop()
     else:
-        outer, inner = store.processes()
+        outer, _, inner = store.processes()
         {"outer": outer, "inner": inner}[how].kill()
         store.running.process.wait(DEADLINE)
         inner.wait(DEADLINE)
