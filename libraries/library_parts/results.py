@@ -24,6 +24,7 @@ from rekindle.variables import BY_NAME
 FILES = ("OUTPUT_FILE", "LOG_FILE", "REPORT_FILE", "DEBUG_FILE")
 IS_PABOT = "$PABOTLIBURI"
 KEPT, BILL = "KEPT_RUNS", "Bill"
+CLOCK_TICK = 1.0  # seconds by which the kernel may date the start of a process too late
 
 
 def output_dir() -> Path:
@@ -71,7 +72,7 @@ def repeated_output() -> Path | None:
         options, _ = RobotFramework().parse_arguments(sys.argv[1:])
     except RobotError:  # not started as `robot`
         return None
-    output = options["rerunfailed"] or options["rerunfailedsuites"]
+    output = options.get("rerunfailed") or options.get("rerunfailedsuites")
     return Path(output).resolve() if output else None
 
 
@@ -95,14 +96,17 @@ class Results:
             return
         values = [str(built_in.get_variable_value(f"${name}")) for name in FILES]
         files = [Path(value).resolve() for value in values if value != "NONE"]
-        if files or run.open_path.exists():
-            atexit.register(_close, run, files, kept)
+        atexit.register(_close, run, files, kept)
 
 
 def _close(run: RunFolder, files: Sequence[Path], kept: int) -> None:
+    # A suite that is run by Python code writes none of the files that its variables name.
+    written = [file for file in files if file.is_file() and file.stat().st_mtime >= run.begun - CLOCK_TICK]
+    if not written and not run.open_path.exists():
+        return
     try:
         run.open()
-        run.close(files, keep=kept)
+        run.close(written, keep=kept)
     except OSError as error:
         print(f"The run folder {run.path} is incomplete: {error}.", file=sys.stderr)
 

@@ -111,6 +111,15 @@ def test_a_dry_run_leaves_no_run_folder(folder: Path) -> None:
     assert not (folder / "results" / "runs").exists()
 
 
+def test_a_suite_that_python_code_runs_without_files_leaves_no_run_folder(folder: Path) -> None:
+    (folder / "quiet.robot").write_text(
+        "*** Settings ***\nLibrary    MetricsLibrary\n*** Test Cases ***\nOne\n    Log    1"
+    )
+    code = "from robot.running import TestSuite; TestSuite.from_file_system('quiet.robot').run(output=None)"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, timeout=60, check=True)
+    assert {path.name for path in folder.iterdir()} == {"billing.py", "plan", "quiet.robot"}
+
+
 def test_the_processes_of_pabot_are_one_run(folder: Path) -> None:
     run(folder, "pabot", "--processes", "2", "--artifacts", "json", "--outputdir", "results", "plan")
     (only,) = wait_until("the run to be closed", lambda: kept(folder), bool, timeout=10).value
@@ -123,7 +132,9 @@ def test_the_processes_of_pabot_are_one_run(folder: Path) -> None:
 
 
 def first_screen(output: Path) -> dict[str, str]:
-    metadata = ExecutionResult(str(output)).suite.metadata
+    result = ExecutionResult(str(output))
+    assert [message.message for message in result.errors.messages] == []
+    metadata = result.suite.metadata
     return {name: value for name, value in metadata.items() if not name.startswith("Pabot")}
 
 
