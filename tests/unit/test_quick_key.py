@@ -10,34 +10,28 @@ import pytest
 
 from rekindle import restic_format
 from sandbox.control.quick_key import make_quick
-from tests.unit.local_restic import PASSWORD, LocalRestic
+from tests.unit.local_restic import PASSWORD, KeyFolder, LocalRestic
 
 
 class Cut(Exception):
     """The process was killed here."""
 
 
-class Keys:
+class Keys(KeyFolder):
     """The key files of a local repository. Dies at the call that `cut_at` names."""
 
     def __init__(self, repository: Path, cut_at: str = "") -> None:
-        self.folder = repository / "keys"
+        super().__init__(repository)
         self.cut_at = cut_at
-
-    def names(self) -> list[str]:
-        return [file.name for file in self.folder.iterdir()]
-
-    def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
         self.step("write")
-        (self.folder / name).write_bytes(data)
+        super().write(name, data)
         self.step("after write")
 
     def remove(self, name: str) -> None:
         self.step("remove")
-        (self.folder / name).unlink()
+        super().remove(name)
 
     def step(self, name: str) -> None:
         if name == self.cut_at:
@@ -52,7 +46,7 @@ class Keys:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> LocalRestic:
-    restic = LocalRestic(tmp_path_factory.mktemp("restic"))
+    restic = LocalRestic(tmp_path_factory.mktemp("restic"), quick=False)
     (restic.bucket / "file").write_text("content")
     restic.backup(str(restic.bucket / "file"))
     return restic
