@@ -53,7 +53,7 @@ class ProvisioningLibrary:
             kind: `sandbox` starts the embedded cloud, or joins it when it is up. `live` takes every address and key
                 from the environment or a file, under the names that `python -m sandbox env` prints.
             budget_usd: the most that this run may spend, in USD. A live target needs it; nothing paid starts without.
-                The embedded cloud is free: no limit when not given. Each process that pabot starts is a run of its own.
+                The embedded cloud is free: no limit when not given. With pabot, each process may spend it.
             declined: witnesses that cannot be asked, with commas between them: `market` (no key of the GPU market),
                 `restic` (no such program on this side), `gcp` (no token of the CPU cloud). Reports then say "not
                 witnessed".
