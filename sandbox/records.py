@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,10 +14,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Records:
-    """Keeps models by kind (their class name) and key. A put that has returned survives kill -9."""
+    """Keeps models by kind (their class name) and key. A put that has returned survives kill -9.
+
+    The database is closed by `close`, or with the last reference to the records: from Python 3.13 on, a connection that
+    is left open warns.
+    """
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._close = weakref.finalize(self, self._db.close)
+        self._close.atexit = False  # a process that ends may still be writing in other threads
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(
@@ -44,4 +51,4 @@ class Records:
         self._db.execute("DELETE FROM record WHERE kind = ? AND key = ?", (kind.__name__, str(key)))
 
     def close(self) -> None:
-        self._db.close()
+        self._close()
