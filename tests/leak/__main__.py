@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from sandbox.state import write_private
 from tests.cloud_under_test import PROJECT_DIR
-from tests.leak.trials import WITHIN, Ground, Killed, Outcome, Plan, Stopped, plans, suites
+from tests.leak.trials import LOST_AFTER, WITHIN, Ground, Killed, Outcome, Plan, Stopped, plans, suites
 
 RESULTS = PROJECT_DIR / "results" / "leak.json"
 EXIT_LEAKED, EXIT_INTERRUPTED = 1, 130
@@ -100,7 +100,8 @@ class Experiment:
         if outcome.trouble:
             self._note(f"trial {outcome.plan.number} ({outcome.plan.suite}): {outcome.trouble}")
         verdict = "LEAKED" if outcome.leaked else f"gone after {outcome.seconds:.1f} s"
-        killed = f"{outcome.plan.killed} killed after {outcome.moment:.1f} s with {len(outcome.there)} rented"
+        there = f"{len(outcome.there)} rented, {outcome.stored} stored"
+        killed = f"{outcome.plan.killed} killed after {outcome.moment:.1f} s with {there}"
         print(f"{number}/{self._all} {outcome.plan.suite}, {killed}: {verdict} {outcome.trouble}", flush=True)
 
     def _note(self, trouble: str | None) -> None:
@@ -115,10 +116,17 @@ def finding(experiment: Experiment, seed: int, seconds: float) -> dict[str, Any]
     return {
         "moments": len(outcomes),
         "with_something_rented": sum(bool(outcome.runs) for outcome in outcomes),
+        "with_something_stored": sum(bool(outcome.stored) for outcome in outcomes),
         "leaks": [_row(outcome) for outcome in outcomes if outcome.leaked],
         "troubles": experiment.troubles,
         "seconds_until_gone": {
             killed: _distribution([o.seconds for o in outcomes if o.plan.killed == killed and o.runs], WITHIN[killed])
+            for killed in get_args(Killed)
+        },
+        "seconds_until_not_stored": {
+            killed: _distribution(
+                [o.stored_seconds for o in outcomes if o.plan.killed == killed and o.stored], LOST_AFTER
+            )
             for killed in get_args(Killed)
         },
         "suites": {
@@ -163,19 +171,26 @@ def _distribution(seconds: Sequence[float], limit: float) -> dict[str, Any]:
 def summary(found: dict[str, Any]) -> list[str]:
     """Everything, for people."""
     moments = f"{found['moments']} moments, {found['with_something_rented']} of them with something rented"
-    lines = [f"{moments}; seconds until it was gone:"]
-    for killed, figures in found["seconds_until_gone"].items():
-        if figures["count"]:
-            spread = f"median {figures['median']}, 95 % {figures['p95']}, at most {figures['most']}"
-            wanted = f"(wanted: {figures['wanted_within']:g})"
-            lines.append(f"  {killed + ' killed:':<24} {figures['count']:>3} times, {spread} {wanted}")
-            lines += [f"  {'':<24} {count:>3} {step}" for step, count in figures["histogram"].items()]
+    lines = [f"{moments}; seconds until it was gone:", *_spread(found["seconds_until_gone"])]
+    lines.append(f"{found['with_something_stored']} with a snapshot; seconds until none was in the bucket:")
+    lines += _spread(found["seconds_until_not_stored"])
     lines += [
         f"LEAKED: trial {leak['number']}, {leak['suite']}, {leak['killed']} killed after {leak['moment']} s"
         for leak in found["leaks"]
     ]
     lines += [f"TROUBLE: {trouble}" for trouble in found["troubles"]]
     return [*lines, f"{len(found['leaks'])} leaks; {found['seconds']} s, seed {found['seed']}. See {RESULTS}"]
+
+
+def _spread(distributions: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for killed, figures in distributions.items():
+        if figures["count"]:
+            spread = f"median {figures['median']}, 95 % {figures['p95']}, at most {figures['most']}"
+            wanted = f"(wanted: {figures['wanted_within']:g})"
+            lines.append(f"  {killed + ' killed:':<24} {figures['count']:>3} times, {spread} {wanted}")
+            lines += [f"  {'':<24} {count:>3} {step}" for step, count in figures["histogram"].items()]
+    return lines
 
 
 def _queue(items: Sequence[Any]) -> queue.SimpleQueue[Any]:

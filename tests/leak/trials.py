@@ -1,4 +1,4 @@
-"""Trials: a run of a suite, killed at a random moment; and the seconds until nothing of it is rented any more."""
+"""Trials: a run of a suite is killed at a random moment, and the seconds count until nothing of it is left."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ import psutil
 from robot.api import TestSuite
 from robot.errors import DataError
 
+from rekindle.ledger import Ledger
+from rekindle.snapshot_records import SnapshotRecords, SnapshotState
+from rekindle.target import STATE_DIR
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
 from tests.detection.trials import SMALL, first_failure
-from tests.leak.witness import NOT_OURS, Witness
+from tests.leak.witness import LOOK, NOT_OURS, Witness
 
 Killed = Literal["robot", "robot and guard", "everything"]
 # How often each is chosen, of ten.
@@ -67,6 +70,9 @@ class Outcome:
         runs: the runs of which something was seen.
         most: how much of it was rented at once, at most.
         left: what was still there when it was given up.
+        stored: how many snapshots and manifests had come into the bucket in the last look before it.
+        stored_seconds: from the kill until none of them was in the bucket any more; 0 when there had been none.
+        stored_left: those that were still there when it was given up.
         trouble: what else went wrong.
     """
 
@@ -77,12 +83,15 @@ class Outcome:
     runs: tuple[str, ...] = ()
     most: int = 0
     left: tuple[str, ...] = ()
+    stored: int = 0
+    stored_seconds: float = 0.0
+    stored_left: tuple[str, ...] = ()
     trouble: str = ""
     killed_at: float = field(default=0.0, repr=False)
 
     @property
     def leaked(self) -> bool:
-        return bool(self.left) or self.seconds > WITHIN[self.plan.killed]
+        return bool(self.left or self.stored_left) or self.seconds > WITHIN[self.plan.killed]
 
 
 def suites() -> dict[str, tuple[str, ...]]:
@@ -124,6 +133,9 @@ class Ground:
         self._cloud.up()
         self._witness = Witness(self._cloud.environment)
         self._guards: list[psutil.Process] = []
+        self._stored_before: frozenset[str] = frozenset()
+        ledger = Ledger(STATE_DIR / "ledger.db", self._cloud.environment["DUMONT_API_URL"])
+        self._records = SnapshotRecords(ledger)
 
     def measure(self, suite: str) -> str | None:
         """Runs a suite to its end, to learn how long that takes. Returns what went wrong."""
@@ -150,6 +162,7 @@ class Ground:
         """
         outcome = Outcome(plan)
         before = self._witness.runs()
+        self._stored_before = self._witness.stored()
         self._witness.wakes(f"woken in trial {plan.number}" if plan.suite == WAKES else None)
         for _ in range(TRIES):
             outcome.moment = plan.share * self._durations[plan.suite]
@@ -170,6 +183,7 @@ class Ground:
         if plan.killed != "robot":
             outcome.trouble = self._sweep() or ""
         self._watch(outcome)
+        self._watch_bucket(outcome)
         for survivor in left_over:
             with contextlib.suppress(psutil.NoSuchProcess):
                 survivor.kill()
@@ -235,6 +249,7 @@ class Ground:
         others = [child for child in children if child not in guards]
         sight = self._witness.last
         outcome.there = sight.there if sight else ()
+        outcome.stored = len(self._witness.stored() - self._stored_before)
         outcome.killed_at = time.monotonic()
         # The guard first, or it would begin its work in the moment between.
         victims = {"robot": [robot], "robot and guard": [*guards, robot], "everything": [*guards, robot, *others]}
@@ -256,6 +271,25 @@ class Ground:
         if sight is None:
             outcome.trouble = f"{outcome.trouble} The listings could not be read.".strip()
         outcome.seconds = max(self._witness.last_present - outcome.killed_at, 0.0)
+
+    def _watch_bucket(self, outcome: Outcome) -> None:
+        """Wait until no snapshot of the run is in the bucket, nor the manifest of one.
+
+        A run that was killed after its orderly end may have kept a hibernation: its ledger says so.
+        """
+        while True:
+            kept = [one.snapshot_id or "" for one in self._records.on_target() if one.state is SnapshotState.KEPT]
+            left = {
+                key
+                for key in self._witness.stored() - self._stored_before
+                if not any(id_ and id_ in key for id_ in kept)
+            }
+            passed = time.monotonic() - outcome.killed_at
+            if not left or passed > LOST_AFTER or self._stop.is_set():
+                outcome.stored_left = tuple(sorted(left))
+                outcome.stored_seconds = passed if outcome.stored else 0.0
+                return
+            time.sleep(LOOK)
 
     def _sweep(self, *, finds_nothing: bool = False) -> str | None:
         """Sweeps as a person does. Returns what went wrong."""

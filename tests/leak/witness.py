@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from rekindle.clearing import CPU_CLOUD, MARKET, VOLUMES, Cloud, Volumes
 from rekindle.errors import RekindleError
 from rekindle.gcp import GcpClient
+from rekindle.kept_manifests import FOLDER as MANIFESTS
 from rekindle.labels import Label
 from rekindle.market import MarketClient
+from rekindle.objects import ObjectStore
+from rekindle.repository_settings import repository_prefix
 from rekindle.settings import Settings
 
 LOOK = 0.1  # seconds between two looks
@@ -41,6 +44,10 @@ class Witness:
         market = MarketClient(settings.vast_url, settings.vast_api_key.get_secret_value(), pauses=())
         gcp = GcpClient(settings.gcp_url, settings.gcp_project, settings.gcp_access_token.get_secret_value(), pauses=())
         self._clients = (market, gcp)
+        self._store = ObjectStore(
+            settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
+        )
+        self._snapshots = f"{repository_prefix(settings)}/snapshots/"
         self._clouds: Mapping[str, Cloud] = {MARKET: market, VOLUMES: Volumes(market), CPU_CLOUD: gcp}
         self._changed = threading.Condition()
         self.last: Sight | None = None
@@ -59,6 +66,10 @@ class Witness:
         with self._changed:
             self._changed.wait_for(lambda: self.last is not None and self.last.begun > moment, timeout)
             return self.last if self.last and self.last.begun > moment else None
+
+    def stored(self) -> frozenset[str]:
+        """Return the keys of all snapshots and kept manifests in the bucket."""
+        return frozenset(one.key for folder in (self._snapshots, MANIFESTS) for one in self._store.list(folder))
 
     def wakes(self, name: str | None) -> None:
         """From now on, whatever has the label of a run that is known already counts for this name."""
