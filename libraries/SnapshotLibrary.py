@@ -47,6 +47,11 @@ class SnapshotLibrary:
         self._lost.clear()
         self._undeletable.clear()
 
+    def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """What the error of a test says of a snapshot, later clean-ups need not repeat."""
+        if opened := target.opened():
+            opened.snapshots.reported |= {one for one in self._undeletable if one in result.message}
+
     @keyword
     def create_snapshot(
         self,

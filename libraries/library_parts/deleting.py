@@ -60,10 +60,12 @@ def delete_left(is_reported: Callable[[str], bool] = lambda _: False) -> list[st
             delete_snapshot(snapshot_id)
             tell(f"Clean-up: snapshot {snapshot_id} is deleted")
         except RekindleError as failure:
-            if is_reported(snapshot_id):
+            reported = target.current().snapshots.reported
+            if snapshot_id in reported or is_reported(snapshot_id):
                 tell(f"Clean-up: snapshot {snapshot_id} is left, as the error above says")
             else:
                 failures.append(str(failure))
+            reported.add(snapshot_id)
     return failures
 
 

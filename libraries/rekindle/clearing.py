@@ -84,6 +84,7 @@ class Cleared:
         never_created: labels of rents of which no machine ever came.
         elsewhere: labels of rents on other targets; a sweep there settles them.
         snapshots: ids of snapshots that were deleted.
+        snapshots_left: sentences on snapshots that could not be deleted.
         unsettled: sentences on what could not be told or not be destroyed.
     """
 
@@ -91,6 +92,7 @@ class Cleared:
     never_created: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
+    snapshots_left: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -98,7 +100,7 @@ class Cleared:
         parts += [f"no machine ever came of {label}" for label in self.never_created]
         parts += [f"{label} was rented on another target" for label in self.elsewhere]
         parts += [f"deleted snapshot {id_[:8]}" for id_ in self.snapshots]
-        return "; ".join(parts + self.unsettled) or "nothing was left"
+        return "; ".join(parts + self.unsettled + self.snapshots_left) or "nothing was left"
 
 
 class Clearing:

@@ -180,8 +180,11 @@ class Guard:
                     f"{answer or f'it ended, or did not answer within {START_TIMEOUT:g} s.'} Its log is {self.log}."
                 )
 
-    def stand_down(self) -> Cleared:
+    def stand_down(self, *, snapshots_reported: bool = False) -> Cleared:
         """Ends the guard. Whatever this run has left open it destroys first.
+
+        Args:
+            snapshots_reported: whether an error of this run says already that snapshots could not be deleted.
 
         Raises:
             Mismatch: machines had been left, or had outlived their minutes; they are destroyed now.
@@ -218,7 +221,12 @@ class Guard:
                 f"At the end of run {self._run_id} machines were still rented. The guard did this: {cleared}. "
                 f"Log: {self.log}."
             )
-        if cleared.snapshots:
+        if cleared.snapshots_left and not snapshots_reported:
+            raise Mismatch(
+                f"Snapshots of run {self._run_id} could not be deleted, and they cost money: "
+                f"{'; '.join(cleared.snapshots_left)}. The next run on this target deletes them. Log: {self.log}."
+            )
+        if cleared.snapshots and not snapshots_reported:
             raise Mismatch(
                 f"At the end of run {self._run_id} snapshots were still in the bucket. The watchdog deleted them: "
                 f"{named(cleared.snapshots)}. Log: {self.log}."
@@ -352,7 +360,7 @@ def main() -> None:
     cleared = clearing().clear(rents, ours, patience=patience)
     say(str(cleared))
     snapshots = _clear_snapshots(orders, dumont, ledger, say, {*cleared.destroyed}, done=done)
-    cleared.snapshots, cleared.unsettled = snapshots.deleted, [*cleared.unsettled, *snapshots.unsettled]
+    cleared.snapshots, cleared.snapshots_left = snapshots.deleted, snapshots.unsettled
     _answer(json.dumps(asdict(cleared)))
 
 
@@ -380,7 +388,8 @@ def _clear_snapshots(
         return known(row) and not snapshot_clearing.of_process(staying, ())(row)
 
     bucket = orders.bucket.open() if orders.bucket else None
-    cleared = snapshot_clearing.clear(dumont, bucket, ours, say)
+    patience = snapshot_clearing.PATIENCE / (6 if done else 1)
+    cleared = snapshot_clearing.clear(dumont, bucket, ours, say, patience=patience)
     say(str(cleared) or "no snapshot was left")
     if not cleared.unsettled:
         for record in open_:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rekindle.cost import Cost, Life
+from rekindle.errors import RekindleError
 from rekindle.kept_hibernations import KEPT_DAYS
 from rekindle.ledger import process_identity
 from rekindle.snapshot_bucket import SnapshotBucket, label_of, machine_of
@@ -27,7 +29,11 @@ class _Stored:
 
 
 class RunSnapshots:
-    """The snapshots of this process of a run."""
+    """The snapshots of this process of a run.
+
+    Attributes:
+        reported: short ids of those that could not be deleted, and of which an error of this run says so already.
+    """
 
     def __init__(
         self,
@@ -50,6 +56,7 @@ class RunSnapshots:
         self._machines = machines
         self._owner = process_identity(os.getpid())
         self._begun = time.monotonic()
+        self.reported: set[str] = set()
         self._stored: dict[str, _Stored] = {}
         self._claimed: set[tuple[int, str]] = set()
 
@@ -62,7 +69,8 @@ class RunSnapshots:
         if open_ := self._expected(instance_id):
             return open_
         record = self.intend(instance_id)
-        self._bucket().claim(instance_id, record.tag)
+        with suppress(RekindleError):  # a bucket that takes no claim takes no snapshot either
+            self._bucket().claim(instance_id, record.tag)
         self._claimed.add((instance_id, record.tag))
         return record
 

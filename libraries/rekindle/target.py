@@ -358,7 +358,7 @@ def close() -> None:
         return
     _Opened.target = None
     try:
-        target.guard.stand_down()
+        target.guard.stand_down(snapshots_reported=bool(target.snapshots.reported))
     finally:
         target.leases.close()
         ways_in = [machine.ssh for machine in target.machines.values()]

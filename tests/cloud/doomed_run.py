@@ -21,12 +21,13 @@ from rekindle.budget import Budget
 from rekindle.destruction import Destroyer
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch
-from rekindle.guard import Guard
+from rekindle.guard import Bucket, Guard
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
 from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
 from rekindle.settings import Settings
+from rekindle.snapshot_records import SnapshotRecord, SnapshotRecords
 from rekindle.waiting import wait_until
 
 RUN_ID = "doomed"
@@ -80,7 +81,8 @@ class Doomed:
         private_files = folder / "private"
         private_files.mkdir()
         (private_files / "credentials").write_text("of the run")
-        self.guard = Guard(settings, self.ledger, RUN_ID, private_files)
+        self.guard = Guard(settings, self.ledger, RUN_ID, private_files, bucket=Bucket.of(settings))
+        self.snapshots = SnapshotRecords(self.ledger)
         self.destroyer = Destroyer(self.dumont, market, self.ledger, budget)
         self.renter = Renter(
             self.dumont,
@@ -111,6 +113,33 @@ class Doomed:
     def with_five_machines(self) -> None:
         for _ in range(5):
             self.rent()
+        wait_to_be_killed()
+
+    def intend_snapshot(self) -> SnapshotRecord:
+        machine = self.rent()
+        machine.machine.run("head -c 30000000 /dev/urandom > /workspace/file")
+        return self.snapshots.intend(RUN_ID, machine.id, 30)
+
+    def with_a_snapshot(self) -> None:
+        record = self.intend_snapshot()
+        self.snapshots.made(record.intent, self.dumont.snapshot(record.instance_id, tags=[record.tag]).snapshot_id)
+        wait_to_be_killed()
+
+    def during_the_snapshot(self) -> None:
+        record = self.intend_snapshot()
+        self.dumont.snapshot = during(self.dumont.snapshot, 0.3)
+        self.dumont.snapshot(record.instance_id, tags=[record.tag])
+
+    def after_the_snapshot_call(self) -> None:
+        record = self.intend_snapshot()
+        self.dumont.snapshot(record.instance_id, tags=[record.tag])
+        die()
+
+    def after_a_hibernation(self) -> None:
+        machine = self.rent()
+        machine.machine.run("echo precious > /workspace/file")
+        self.dumont.hibernate(machine.id)
+        self.destroyer.prove_gone(machine)
         wait_to_be_killed()
 
     def with_a_volume(self) -> None:

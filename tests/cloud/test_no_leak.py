@@ -21,6 +21,8 @@ from rekindle.dumont import DumontClient
 from rekindle.labels import Label, label_prefix, new_run_id
 from rekindle.ledger import Ledger, State
 from rekindle.market import MarketClient
+from rekindle.objects import ObjectStore
+from rekindle.repository_settings import repository_prefix
 from rekindle.settings import Settings
 from rekindle.sweeping import Sweeper, Swept
 from rekindle.waiting import wait_until
@@ -47,6 +49,10 @@ class Doomed:
             settings.dumont_api_url, settings.dumont_email, settings.dumont_password.get_secret_value()
         )
         self.ledger = Ledger(folder / "ledger.db", "the cloud under test")
+        self._store = ObjectStore(
+            settings.b2_endpoint, settings.b2_bucket, settings.b2_key_id, settings.b2_application_key.get_secret_value()
+        )
+        self._repository = repository_prefix(settings)
         self._process: subprocess.Popen[str] | None = None
         self.guard = 0
 
@@ -90,6 +96,9 @@ class Doomed:
 
     def of_ours(self) -> list[str]:
         return [label for label in self.labels() if label.startswith(PREFIX)]
+
+    def stored(self, folder: str = "snapshots") -> set[str]:
+        return {one.key for one in self._store.list(f"{self._repository}/{folder}/")}
 
     def nothing_is_left(self) -> None:
         wait_until("the machines of the dead run to be gone", self.of_ours, lambda left: not left, timeout=LEFT_AFTER)
@@ -195,6 +204,31 @@ def test_killed_while_the_product_wakes_a_machine(run: Doomed, put_fault: Callab
     wait_until("the new machine to be rented", run.of_ours, bool, timeout=PATIENCE)
     run.kill()
     run.nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("step", "comes_there"),
+    [
+        ("with a snapshot", True),
+        ("after the snapshot call", False),
+        ("during the snapshot", False),
+        ("after a hibernation", True),
+    ],
+)
+def test_a_killed_run_leaves_no_snapshot(run: Doomed, step: str, comes_there: bool) -> None:
+    before, packs = run.stored(), run.stored("data")
+    run.start(step)
+    if comes_there:
+        run.comes_there()
+        assert len(run.stored() - before) == 1
+        run.kill()
+    else:
+        assert run.dead() == -signal.SIGKILL
+    run.nothing_is_left()
+    run.guard_has_ended()
+    assert run.stored() == before
+    # The product prunes what a backup that was cut off had stored.
+    wait_until("all data to be gone", lambda: run.stored("data") - packs, lambda left: not left, timeout=PATIENCE)
 
 
 @pytest.mark.nightly

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from library_parts.deleting import delete_snapshot
+from library_parts.deleting import delete_left, delete_snapshot
 from rekindle import target
-from rekindle.errors import Mismatch
+from rekindle.errors import Mismatch, Unknown
 from rekindle.restic_repository import ResticRepository, Stored
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_restic import PASSWORD, LocalRestic
@@ -113,3 +113,24 @@ def test_those_that_were_deleted_before_are_not_looked_for(product: Product, mon
     target.current().audited["abababab"] = Stored({}, 0)
     product.pruned = True
     delete_snapshot(product.snapshot_id)
+
+
+def test_a_clean_up_names_each_snapshot_that_stays_once(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("library_parts.deleting.tell", told.append)
+    product.still_listed = product.pruned = True
+    snapshots: Any = target.current().snapshots
+    snapshots.left, snapshots.reported = lambda: [product.snapshot_id + "0" * 56], set()
+    (failure,) = delete_left()
+    assert failure.endswith("was deleted, but still lists it.")
+    assert delete_left() == []
+    assert told[-1] == f"Clean-up: snapshot {product.snapshot_id} is left, as the error above says"
+
+
+def test_a_bucket_that_cannot_be_read_at_the_end_is_told(product: Product) -> None:
+    def fail() -> list[str]:
+        raise Unknown("the store is away")
+
+    snapshots: Any = target.current().snapshots
+    snapshots.left = fail
+    assert delete_left() == ["Whether this run has left snapshots is not known: UNKNOWN: the store is away"]

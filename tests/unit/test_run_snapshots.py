@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rekindle.errors import Unknown
 from rekindle.labels import new_run_id
 from rekindle.ledger import Ledger
 from rekindle.run_snapshots import RunSnapshots
@@ -102,3 +103,13 @@ def test_storage_is_counted_until_a_snapshot_is_deleted_or_for_the_days_that_it_
     assert first.cost.life.at_most < 60
     assert second.cost.life.at_most == pytest.approx(7 * 86400, abs=60)
     assert [first.kept, second.kept] == [False, True]
+
+
+def test_a_bucket_that_takes_no_claim_does_not_keep_a_machine_awake(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Unknown("Access Denied")
+
+    monkeypatch.setattr(house.bucket, "claim", refuse)
+    assert house.run.expect(MACHINE) == house.run.expect(MACHINE)
