@@ -32,8 +32,9 @@ from rekindle.restic_repository import (
 from rekindle.restic_witness import ResticWitness
 from rekindle.wording import counted, named, number, shown
 
-# A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever.
-ATTEMPTS = 3
+# A prune that moves blobs to new packs in mid-audit is no fault. The audit begins anew then, but not for ever: each run
+# that shares the bucket prunes it when it deletes a snapshot.
+ATTEMPTS = 8
 # Files and objects that an error names before it counts the rest.
 NAMED_FILES = NAMED_OBJECTS = 3
 OWN_READER, RESTIC = "our own reader of the bucket", "restic, run here"

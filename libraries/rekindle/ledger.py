@@ -24,7 +24,7 @@ from pathlib import Path
 from rekindle.errors import RekindleError
 from rekindle.labels import LABEL_MARK
 
-PATIENCE = 5.0  # seconds to wait for another process that is writing
+PATIENCE = 30.0  # seconds to wait for other processes that are writing; each write waits for the disk
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """

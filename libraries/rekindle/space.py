@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rekindle.errors import Mismatch
 from rekindle.objects import NotTold, ObjectStore
 from rekindle.restic_repository import ResticRepository, Stored, consequence
+from rekindle.waiting import Clock
 from rekindle.wording import counted, named, number
 
+T = TypeVar("T")
+
+# Other runs delete snapshots as well, and what a prune is moving or removing looks lost or useless for a moment. So a
+# check that fails is repeated, and for longer while restic holds a lock in the repository.
 ATTEMPTS = 3
+LOCKED_WITHIN = 60.0  # seconds
+PAUSE = 0.5  # seconds between two attempts while the repository is locked
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,9 @@ class Freed:
     not_witnessed: tuple[str, ...] = ()
 
 
-def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stored: Stored) -> Freed:
+def freed(
+    store: ObjectStore, prefix: str, password: str, snapshot_id: str, stored: Stored, clock: Clock | None = None
+) -> Freed:
     """Makes sure that a deleted snapshot is gone from the bucket, with every pack that it alone needed.
 
     What other snapshots need is looked up only when a pack is still there. What the bucket no longer lists may still
@@ -39,6 +48,7 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
         password: the repository's.
         snapshot_id: whole or short.
         stored: what it needed.
+        clock: time and pause; the real ones by default.
 
     Raises:
         Mismatch: names the objects that are still there although nobody needs them, and their bytes.
@@ -49,8 +59,16 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
             f"Snapshot {snapshot_id} was deleted, but {store.where(left[0].key)} is still there: nothing that it needs "
             "can be freed."
         )
+    still = _settled(store, prefix, lambda: _refuse_useless(store, prefix, password, snapshot_id, stored), clock)
+    gone = {key: size for key, size in stored.packs.items() if key not in still}
+    left_aside = _left_aside(store, f"{prefix}/data/", snapshot_id, set(gone))
+    return Freed(len(gone), sum(gone.values()), len(still), left_aside)
+
+
+def _refuse_useless(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stored: Stored) -> set[str]:
+    """Return the packs of a deleted snapshot that other snapshots need. Raises Mismatch when there are more."""
     still = stored.packs.keys() & _packs(store, prefix)
-    useless = sorted(still - _needed_by_others(ResticRepository(store, prefix, password))) if still else []
+    useless = sorted(still - _needed(ResticRepository(store, prefix, password))) if still else []
     present = _packs(store, prefix) if useless else {}
     if useless := [key for key in useless if key in present]:
         objects = [f"{key} ({number(present[key])} bytes)" for key in useless]
@@ -60,9 +78,7 @@ def freed(store: ObjectStore, prefix: str, password: str, snapshot_id: str, stor
             f"{store.bucket} and are paid for, {number(sum(present[key] for key in useless))} bytes in all: "
             f"{named(objects)}. Was the repository pruned?"
         )
-    gone = {key: size for key, size in stored.packs.items() if key not in still}
-    left_aside = _left_aside(store, f"{prefix}/data/", snapshot_id, set(gone))
-    return Freed(len(gone), sum(gone.values()), len(still), left_aside)
+    return still
 
 
 def _left_aside(store: ObjectStore, folder: str, snapshot_id: str, gone: set[str]) -> tuple[str, ...]:
@@ -99,7 +115,14 @@ def _left_aside(store: ObjectStore, folder: str, snapshot_id: str, gone: set[str
     )
 
 
-def others_have_all(store: ObjectStore, prefix: str, password: str, deleted: str, others: Collection[str]) -> None:
+def others_have_all(
+    store: ObjectStore,
+    prefix: str,
+    password: str,
+    deleted: str,
+    others: Collection[str],
+    clock: Clock | None = None,
+) -> None:
     """Makes sure that all that other snapshots need is still in the bucket when one has been deleted.
 
     The index is read anew: the deletion may have moved what they need into other packs.
@@ -110,19 +133,35 @@ def others_have_all(store: ObjectStore, prefix: str, password: str, deleted: str
         password: the repository's.
         deleted: the snapshot that was deleted.
         others: those that were whole before, by their ids, whole or short.
+        clock: time and pause; the real ones by default.
 
     Raises:
         Mismatch: names a snapshot that went as well, or the packs that one needs and that are no more.
         Unknown: the store gives no answer.
     """
-    for attempt in range(ATTEMPTS if others else 0):
+    if others:
+        _settled(store, prefix, lambda: _refuse_less(ResticRepository(store, prefix, password), deleted, others), clock)
+
+
+def _settled(store: ObjectStore, prefix: str, check: Callable[[], T], clock: Clock | None) -> T:
+    """Make a check of the repository, again while another run changes it. Raises the Mismatch that stays."""
+    clock = clock or Clock()
+    begun, attempts = clock.now(), 0
+    while True:
+        attempts += 1
+        locked = _is_locked(store, prefix)
         try:
-            _refuse_less(ResticRepository(store, prefix, password), deleted, others)
-        except Mismatch:  # read anew: another run may delete a snapshot meanwhile, which moves things again
-            if attempt == ATTEMPTS - 1:
+            return check()
+        except Mismatch:
+            locked = locked or _is_locked(store, prefix)
+            if clock.now() - begun >= LOCKED_WITHIN or (attempts >= ATTEMPTS and not locked):
                 raise
-        else:
-            break
+        if locked:
+            clock.pause(PAUSE)
+
+
+def _is_locked(store: ObjectStore, prefix: str) -> bool:
+    return bool(store.list(f"{prefix}/locks/"))
 
 
 def _refuse_less(repository: ResticRepository, deleted: str, others: Collection[str]) -> None:
@@ -151,14 +190,6 @@ def _refuse_less(repository: ResticRepository, deleted: str, others: Collection[
 
 def _packs(store: ObjectStore, prefix: str) -> dict[str, int]:
     return {one.key: one.size for one in store.list(f"{prefix}/data/")}
-
-
-def _needed_by_others(repository: ResticRepository) -> set[str]:
-    """The packs that all snapshots need; read anew when another run deletes or makes one meanwhile."""
-    for _ in range(ATTEMPTS - 1):
-        with suppress(Mismatch):
-            return _needed(repository)
-    return _needed(repository)
 
 
 def _needed(repository: ResticRepository) -> set[str]:

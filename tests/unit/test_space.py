@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rekindle.report import Report
 from rekindle.restic_repository import ResticRepository, Stored
 from rekindle.space import Freed, freed, others_have_all
 from rekindle.transfer import Transfer, Transfers, compression_ratio, uploaded
+from rekindle.waiting import Clock
 from rekindle.wording import number
 from tests.unit.folder_store import FolderStore
 from tests.unit.local_restic import PASSWORD, LocalRestic
@@ -68,6 +70,57 @@ def world(built: World, tmp_path: Path) -> Iterator[World]:
 def test_what_a_snapshot_needs(world: World) -> None:
     assert {key: (world.restic.bucket / key).stat().st_size for key in world.stored.packs} == world.stored.packs
     assert 12_000_000 < world.stored.bytes < sum(world.stored.packs.values())
+
+
+def locked(world: World) -> Path:
+    """The lock of another run's restic."""
+    lock = world.restic.bucket / "restic" / "locks" / ("0" * 64)
+    lock.touch()
+    return lock
+
+
+def after_pauses(pauses: int, end: Callable[[], object], step: float = 0.1) -> Clock:
+    """A clock by which another run's work on the repository ends after some pauses; each look at it takes a step."""
+    looks, paused = count(), count(1)
+
+    def pause(_: float) -> None:
+        if next(paused) == pauses:
+            end()
+
+    return Clock(lambda: next(looks) * step, pause)
+
+
+def test_packs_that_another_run_is_about_to_remove_are_waited_for(world: World) -> None:
+    """The other run has deleted the last snapshot that needed them, and has not pruned yet."""
+    world.restic.run("forget", world.snapshot)
+    lock = locked(world)
+
+    def prune() -> None:
+        lock.unlink()
+        world.restic.run("prune")
+
+    space = freed(world.store, "restic", PASSWORD, world.snapshot, world.stored, after_pauses(3, prune))
+    assert space.packs > 1
+
+
+def test_a_lock_does_not_excuse_useless_packs_for_ever(world: World) -> None:
+    world.restic.run("forget", world.snapshot)
+    locked(world)
+    clock = after_pauses(1000, lambda: None, step=20.0)
+    with pytest.raises(Mismatch, match="Was the repository pruned"):
+        freed(world.store, "restic", PASSWORD, world.snapshot, world.stored, clock)
+
+
+def test_packs_that_another_run_is_moving_are_waited_for(world: World, tmp_path: Path) -> None:
+    lock = locked(world)
+    moved = world.restic.bucket / next(iter(world.needed_by(world.other)))
+    moved.rename(tmp_path / "moved")
+
+    def end() -> None:
+        (tmp_path / "moved").rename(moved)
+        lock.unlink()
+
+    others_have_all(world.store, "restic", PASSWORD, world.snapshot, [world.other], after_pauses(5, end))
 
 
 def test_a_pruned_snapshot_frees_what_it_alone_needed(world: World) -> None:
