@@ -89,6 +89,11 @@ class Swept:
         """Whether there was nothing to do."""
         return not (self.found or self.cleared.destroyed or self.cleared.unsettled)
 
+    def ended_since(self, first: Swept) -> list[Judged]:
+        """Return what an earlier sweep rightly kept, because its run ended, or its time ran out, only afterwards."""
+        kept = {(one.seen.where, one.seen.id, one.seen.label) for one in first.kept}
+        return [one for one in self.found if (one.seen.where, one.seen.id, one.seen.label) in kept]
+
     def __str__(self) -> str:
         return str(self.cleared)
 

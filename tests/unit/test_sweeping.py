@@ -64,6 +64,19 @@ def label(run_id: str | None = None, number: int = 1) -> str:
     return str(Label(run_id or new_run_id(), number, MINUTES))
 
 
+def test_what_was_kept_for_a_run_that_ended_between_two_sweeps_is_told_apart(house: House) -> None:
+    ended, missed = label(), label()
+    lasting = house.cloud.rent(ended)
+    house.aged(lasting, MINUTES * 60 + SLACK - 60)
+    first = house.sweep()
+    assert [one.seen.id for one in first.kept] == [lasting]
+    house.aged(lasting, MINUTES * 60 + SLACK + 60)
+    house.aged(house.cloud.rent(missed), MINUTES * 60 + SLACK + 60)
+    again = house.sweep()
+    assert {one.seen.label for one in again.found} == {ended, missed}
+    assert [one.seen.label for one in again.ended_since(first)] == [ended]
+
+
 def test_what_a_dead_run_of_this_computer_left_is_destroyed_and_a_second_sweep_finds_nothing(house: House) -> None:
     ours = label()
     number = house.cloud.rent(ours)
