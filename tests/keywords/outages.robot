@@ -49,7 +49,7 @@ The Bucket Is Read-Only
     ...    ${MACHINE}
     ...    ${WORKSPACE}
     Run Keyword And Expect Error
-    ...    UNKNOWN: The object store at * refused our keys for bucket * (AccessDenied): * they may write re*
+    ...    UNKNOWN: The object store at * no longer takes our keys for bucket * (AccessDenied): * they may write re*
     ...    Bucket Should Open With Its Keys
     Run Keyword And Expect Error
     ...    Dumont API refused DELETE /api/v1/snapshots/* with 500: restic unlock: *: Access Denied.
