@@ -147,7 +147,7 @@ class SnapshotSweeper:
     def _judge(self, bucket: SnapshotBucket, seen: _Seen) -> list[JudgedSnapshot]:
         judged, unknown = [], []
         for id_ in seen.listed:
-            by_record = self._judge_by_record(id_, seen) or self._judge_by_manifest(bucket, id_, seen)
+            by_record = self._judge_by_record(bucket, id_, seen) or self._judge_by_manifest(bucket, id_, seen)
             judged += [by_record] if by_record else []
             unknown += [] if by_record else [id_]
         labels = self._billed_labels() if unknown else {}
@@ -156,13 +156,16 @@ class SnapshotSweeper:
             judged += [verdict] if verdict else []
         return judged
 
-    def _judge_by_record(self, id_: str, seen: _Seen) -> JudgedSnapshot | None:
+    def _judge_by_record(self, bucket: SnapshotBucket, id_: str, seen: _Seen) -> JudgedSnapshot | None:
         """Judge what the ledger knows; None for a hibernation that was kept, and for what it does not know."""
         found = [one for one in seen.records if one.is_of(id_)]
         if not found or found[-1].state is SnapshotState.KEPT:
             return None
         if is_alive(found[-1].owner):
             return JudgedSnapshot(id_, left_over=False, why=GOES_ON)
+        manifest = manifest_of(id_, seen.manifests)
+        if manifest and (waking := self._waking(bucket, manifest)):
+            return JudgedSnapshot(id_, left_over=False, why=waking)
         return JudgedSnapshot(id_, left_over=True, why=f"run {found[-1].run_id} has ended")
 
     def _judge_by_manifest(self, bucket: SnapshotBucket, id_: str, seen: _Seen) -> JudgedSnapshot | None:
@@ -173,10 +176,17 @@ class SnapshotSweeper:
         if left > 0:
             until = f"a hibernation that is kept for another day, for {left / DAY:.1f} days more"
             return JudgedSnapshot(id_, left_over=False, why=until)
-        if held := holder(bucket.store, lease_name(manifest.snapshot_id)):
-            return JudgedSnapshot(id_, left_over=False, why=f"a hibernation that {held.owner} is waking")
+        if waking := self._waking(bucket, manifest):
+            return JudgedSnapshot(id_, left_over=False, why=waking)
         over = f"a hibernation that was kept for {KEPT_DAYS} days, which have been over for {-left / 3600:.0f} h"
         return JudgedSnapshot(id_, left_over=True, why=over)
+
+    def _waking(self, bucket: SnapshotBucket, manifest: KeptFor) -> str | None:
+        """Return which run holds the lease of a hibernation, unless that run is known to have ended."""
+        held = holder(bucket.store, lease_name(manifest.snapshot_id))
+        if held is None or self._ledger.lives(held.owner.partition(".")[0]) is False:
+            return None
+        return f"a hibernation that run {held.owner} is waking"
 
     def _judge_by_document(
         self, id_: str, document: SnapshotDocument | None, seen: _Seen, labels: Mapping[int, Label]

@@ -221,8 +221,23 @@ def test_a_hibernation_stays_for_its_days_and_goes_with_its_manifest(house: Hous
 def test_a_hibernation_that_another_run_is_waking_stays_however_old(house: House) -> None:
     id_ = house.bucket.put(1, tag())
     house.bucket.keep(id_, 8 * DAY)
-    acquire(house.bucket.memory, lease_name(id_[:8]), "run.1", 60)
-    assert why(house.sweep()) == "a hibernation that run.1 is waking"
+    acquire(house.bucket.memory, lease_name(id_[:8]), "other.1", 60)
+    assert why(house.sweep()) == "a hibernation that run other.1 is waking"
+
+
+@pytest.mark.parametrize("holder", ["other.1", None])
+def test_a_hibernation_of_a_dead_run_stays_only_while_another_run_is_waking_it(
+    house: House, holder: str | None
+) -> None:
+    run, made = house.dead_run(
+        f"record = records.intend(run, {MACHINE}, 30); print(run, record.tag)",
+        "ledger.intend(run, f'rekindle-{run}-1-30m', 7, 0.3, 30)",
+        "records.made(record.intent, '00000001'); records.promised(record.intent)",
+    )
+    id_ = house.bucket.put(1, made)
+    house.bucket.keep(id_)
+    acquire(house.bucket.memory, lease_name(id_[:8]), holder or f"{run}.1", 60)
+    assert len(house.sweep().found) == (0 if holder else 1)
 
 
 @pytest.mark.parametrize("ended_in_order", [True, False])
