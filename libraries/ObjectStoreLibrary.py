@@ -8,7 +8,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
-from rekindle import report, target
+from rekindle import access, report, target
 from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Mismatch
 from rekindle.manifest import Manifest
@@ -32,7 +32,7 @@ class ObjectStoreLibrary:
 
     @keyword
     def bucket_should_open_with_its_keys(self) -> None:
-        """Lists the bucket, and writes, reads and removes an object of our own in it.
+        """Write, list, read and remove an object of our own in the bucket.
 
         Raises:
             AssertionError: the keys are refused, the bucket is missing, or what is read is not what was written.
@@ -42,13 +42,14 @@ class ObjectStoreLibrary:
         written = secrets.token_bytes(64)
         store.put(key, written)
         try:
+            access.check_listed(store, key)
             if (read := store.read(key)) != written:
                 raise Mismatch(
                     f"Object {key} of {len(written)} bytes was written, but {len(read)} other bytes were read."
                 )
         finally:
             store.delete(key)
-        tell("Bucket: written, read and removed 1 object")
+        tell("Bucket: written, listed, read and removed 1 object")
 
     @keyword
     def bucket_should_refuse_wrong_keys(self) -> None:

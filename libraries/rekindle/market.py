@@ -267,6 +267,23 @@ class MarketClient(ServiceClient):
             raise self._cannot_tell(f"whether volume {volume_id} was deleted", refused) from None
         return True
 
+    def knows_ssh_key(self, public_key: str) -> bool:
+        """Return whether the account has an SSH key.
+
+        Args:
+            public_key: one line, type and key at least.
+
+        Raises:
+            Misconfigured: the market refused the API key.
+            Unknown: the market could not be asked.
+        """
+        try:
+            answer = self._http.get("/api/v0/ssh/")
+        except Refused as refused:
+            raise self._cannot_tell("which SSH keys the account has", refused) from None
+        # The form of the answer has changed over the years; the key itself is in all of them.
+        return public_key.split()[1] in json.dumps(answer)
+
     def balance(self) -> float:
         """What the account can still spend, credit included, in USD."""
         try:

@@ -25,6 +25,10 @@ TREE_PACKS_KEPT = 4
 _SHORT_ID = 8
 
 
+class NoRepository(Misconfigured):
+    """There is no repository at this place."""
+
+
 @dataclass(frozen=True)
 class SnapshotDocument:
     """What a repository says of a snapshot. `time` is restic's own text; `tree` is a blob's id."""
@@ -229,7 +233,7 @@ class ResticRepository:
     def _open(self, password: str) -> Keys:
         key_files = self._list("keys")
         if not key_files:
-            raise Misconfigured(
+            raise NoRepository(
                 f"There is no restic repository {self._place()}: check RESTIC_REPOSITORY. The first snapshot makes it."
             )
         for listed in key_files:

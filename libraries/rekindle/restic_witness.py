@@ -20,7 +20,9 @@ _ENVIRONMENT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_p
 
 
 class ResticWitness:
-    """Asks restic for one snapshot, beside whatever else is done meanwhile. Use it in a `with` statement.
+    """Asks restic for one snapshot, or for the repository, beside whatever else is done meanwhile.
+
+    Use it in a `with` statement.
 
     The credentials reach it in files that only we can read. It takes no lock and keeps no cache.
 
@@ -28,17 +30,19 @@ class ResticWitness:
         store: the bucket.
         prefix: where in it the repository lies.
         password: the repository's.
-        snapshot_id: the snapshot, or the first digits of its id.
+        snapshot_id: the snapshot, or the first digits of its id; None only opens the repository.
 
     Raises:
         Misconfigured: restic is missing here.
     """
 
-    def __init__(self, store: ObjectStore, prefix: str, password: str, snapshot_id: str) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, password: str, snapshot_id: str | None) -> None:
         self._bucket = store.bucket
         self._snapshot_id = snapshot_id
+        self._asked_for = f"Snapshot {snapshot_id}" if snapshot_id else "The repository"
         self._home = tempfile.TemporaryDirectory(prefix="rekindle-restic-")
         keys = f"aws_access_key_id = {store.key_id}\naws_secret_access_key = {store.secret}"
+        question = ["cat", "config"] if snapshot_id is None else ["snapshots", "--", snapshot_id]
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         try:
             self._process = subprocess.Popen(
@@ -46,7 +50,7 @@ class ResticWitness:
                     "restic",
                     *("--repo", f"s3:{store.endpoint}/{store.bucket}/{prefix}"),
                     *("--password-file", self._private("password", password)),
-                    *("--no-cache", "--no-lock", "--json", "snapshots", "--", snapshot_id),
+                    *("--no-cache", "--no-lock", "--json", *question),
                 ],
                 env=kept
                 | {
@@ -74,25 +78,23 @@ class ResticWitness:
             process.kill()
         self._home.cleanup()
 
-    def tree(self) -> str:
-        """The id of the snapshot's tree.
+    def opens(self) -> None:
+        """Check that restic opens the repository.
 
         Raises:
-            Mismatch: restic does not find the snapshot.
             Misconfigured: the password is wrong.
             Unknown: restic fails otherwise, or gives no answer in time.
         """
-        try:
-            answer, complaint = self._process.communicate(timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            raise self._unknown(f"gave no answer within {TIMEOUT:g} s.") from None
-        if re.search("wrong password|no key found", complaint):
-            raise Misconfigured(
-                f"Snapshot {self._snapshot_id} cannot be read: restic, run here, cannot open the repository with this "
-                "password: check RESTIC_PASSWORD."
-            )
-        if code := self._process.returncode:
-            raise self._unknown(f"failed with exit code {code}: {complaint.strip()[-500:]}")
+        self._answer()
+
+    def tree(self) -> str:
+        """Return the id of the snapshot's tree.
+
+        Raises:
+            Mismatch: restic does not find the snapshot.
+            Misconfigured, Unknown: as for `opens`.
+        """
+        answer = self._answer()
         try:
             trees = [row["tree"] for row in json.loads(answer) or []]
         except (ValueError, KeyError, TypeError):
@@ -106,9 +108,24 @@ class ResticWitness:
             )
         return str(trees[0])
 
+    def _answer(self) -> str:
+        try:
+            answer, complaint = self._process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise self._unknown(f"gave no answer within {TIMEOUT:g} s.") from None
+        if re.search("wrong password|no key found", complaint):
+            raise Misconfigured(
+                f"{self._asked_for} cannot be read: restic, run here, cannot open the repository with this password: "
+                "check RESTIC_PASSWORD."
+            )
+        if code := self._process.returncode:
+            raise self._unknown(f"failed with exit code {code}: {complaint.strip()[-500:]}")
+        return answer
+
     def _unknown(self, reason: str) -> Unknown:
+        asked_for = self._asked_for
         return Unknown(
-            f"It is not known whether snapshot {self._snapshot_id} can be restored: restic, run here, {reason}"
+            f"It is not known whether {asked_for[0].lower()}{asked_for[1:]} can be restored: restic, run here, {reason}"
         )
 
     def _private(self, name: str, text: str) -> str:

@@ -229,7 +229,7 @@ class Target:
         """Where in the bucket the restic repository lies: `s3:http://host/bucket/restic` is `restic`.
 
         Raises:
-            Misconfigured: RESTIC_REPOSITORY names another bucket than B2_BUCKET.
+            Misconfigured: RESTIC_REPOSITORY names another bucket than B2_BUCKET, or another store than B2_ENDPOINT.
         """
         return repository_prefix(self.settings)
 

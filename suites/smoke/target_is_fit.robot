@@ -2,9 +2,11 @@
 Documentation     Is the target fit to be tested? To be run first: it takes seconds and rents one small machine.
 ...               Plain RequestsLibrary and SSHLibrary keywords: a model for suites of your own.
 
+Library           CredentialsLibrary
 Library           ObjectStoreLibrary
 Library           ProvisioningLibrary
 Library           RequestsLibrary
+Library           SnapshotLibrary
 Library           SSHLibrary
 Resource          ../../resources/target.resource
 
@@ -55,6 +57,19 @@ Bucket Opens With The Right Keys Only
     Bucket Should Open With Its Keys
     Bucket Should Refuse Wrong Keys
 
+Market Opens With Its Key
+    Market Should Open With Its Key
+    SSH Key Should Be Known To The Market
+
+CPU Cloud Opens With Its Token
+    CPU Cloud Should Open With Its Token
+
+Repository Opens With Its Password
+    Repository Should Open With Its Password
+
+Page Answers
+    Page Should Answer
+
 Machine Opens By SSH With Its Own Host Key
     ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk_gb=20
     Open Connection    ${machine.ssh.host}    port=${machine.ssh.port}
@@ -66,10 +81,20 @@ Machine Opens By SSH With Its Own Host Key
     Should Be Equal As Integers    ${exit_code}    0    The machine is unfit: nvidia-smi does not run on it.
     Should Contain    ${gpu}    ${machine.gpu_name}    The machine is unfit: another GPU than the rented one.
     Host Key Should Be Pinned    ${machine}
+    Snapshot Should Be In Repository    ${machine}
     Destroy Machine    ${machine}
+    [Teardown]    Delete Left Snapshots
 
 
 *** Keywords ***
+Snapshot Should Be In Repository
+    [Documentation]    The product writes to the repository that the suites read.
+    [Arguments]    ${machine}
+    Execute Command    echo smoke >/workspace/smoke.txt
+    ${snapshot} =    Create Snapshot    ${machine}    /workspace    timeout=${SNAPSHOT_TIMEOUT}
+    Repository Should Open With Its Password    ${snapshot}
+    Delete Snapshot    ${snapshot}
+
 Open Fit Target
     Open The Target
     Open Dumont Session    dumont
