@@ -23,7 +23,7 @@ from rekindle import renting, target
 from rekindle.errors import Mismatch, RekindleError
 from rekindle.hiding import HidingAdapter
 from rekindle.rented import RentedMachine
-from rekindle.variable_checks import check, near_misses
+from rekindle.variable_checks import check, warnings
 from rekindle.variables import BY_NAME, GPUS
 
 
@@ -91,10 +91,10 @@ class ProvisioningLibrary:
             AssertionError: one sentence for each wrong variable, with its value, type, unit, bounds and an example.
         """
         values = visible_variables()
-        for name, meant in near_misses(values).items():
+        for name, warning in warnings(values).items():
             if name not in self._warned:
                 self._warned.add(name)
-                logger.warn(f"The suites have no variable {name}, so it has no effect. Did you mean {meant}?")
+                logger.warn(warning)
         check(values, seconds_of)
 
     @keyword

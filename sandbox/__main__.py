@@ -1,9 +1,10 @@
-"""The command line of the embedded cloud: python -m sandbox up|down|status|env|stop|start|bucket|clock|reset."""
+"""The command line of the embedded cloud: python -m sandbox up|down|open|status|env|stop|start|bucket|clock|reset."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sandbox.clocks import PARTS as CLOCKS
 from sandbox.clocks import SEEN_WITHIN
 from sandbox.cloud import Cloud, Profile, Refused, Wishes
 from sandbox.environment import client_environment
+from sandbox.page import login_address, show
 from sandbox.parts import PARTS
 from sandbox.processes import ProcessId, process_id
 from sandbox.state import DEFAULT_STATE_DIR, StateDir
@@ -68,6 +70,14 @@ def _up(cloud: Cloud, options: argparse.Namespace) -> int:
 
 def _down(cloud: Cloud, _: argparse.Namespace) -> int:
     print(f"The cloud in {cloud.state.root} {'is down; its state is kept.' if cloud.down() else 'was not up.'}")
+    return 0
+
+
+def _open(cloud: Cloud, _: argparse.Namespace) -> int:
+    running = cloud.standing()
+    if running is None or running.phase != "ready":
+        raise Refused(f"The cloud in {cloud.state.root} is not up. Start it: {cloud.command('up')}", EXIT_FAILED)
+    print(show(login_address(cloud.state.config()), os.environ))
     return 0
 
 
@@ -128,6 +138,7 @@ def _reset(cloud: Cloud, _: argparse.Namespace) -> int:
 _VERBS: dict[str, Callable[[Cloud, argparse.Namespace], int]] = {
     "up": _up,
     "down": _down,
+    "open": _open,
     "status": _status,
     "env": _env,
     "stop": _stop,
@@ -170,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the process that needs the cloud: it stops by itself when no such process is left",
     )
     verbs.add_parser("down", help="stop the cloud; its state is kept")
+    verbs.add_parser("open", help="show the page in your browser, logged in; print its address if there is no display")
     verbs.add_parser("status", help="what runs, what is rented, what it costs; exit code 1 when it is not all up")
     env = verbs.add_parser("env", help="print the addresses and credentials as export lines for a shell")
     env.add_argument("--json", action="store_true", help="as a JSON object")

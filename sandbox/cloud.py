@@ -21,6 +21,7 @@ from typing import Literal, NoReturn
 from sandbox import clocks, directory
 from sandbox.leases import Leases
 from sandbox.lock import lock
+from sandbox.page import login_address
 from sandbox.parts import Part, environment, parts_of
 from sandbox.ports import PortPicker, who_has
 from sandbox.processes import ProcessId
@@ -213,12 +214,14 @@ class Cloud:
         network = f"  network      {config.network_url}   (Toxiproxy's API)\n" if config.network_url else ""
         return (
             f"The cloud is up: profile {config.profile}, seed {config.seed}, state in {self.state.root}\n"
-            f"  Dumont Cloud {seen.console}   (API: {seen.control}/api/v1)\n"
+            f"  web page     {login_address(config)}\n"
+            f"  Dumont Cloud {seen.control}/api/v1\n"
             f"  marketplace  {seen.market}\n"
             f"  object store {seen.store}\n"
             f"{network}"
             "Use it from another terminal:\n"
             f'  eval "$({self.command("env")})"\n'
+            f"  {self.command('open')}\n"
             f"  {self.command('status')}\n"
             f"{last_line}"
         )

@@ -16,9 +16,7 @@ def login_address(config: CloudConfig) -> str:
     return config.for_users.console + LOGIN
 
 
-def show(
-    address: str, environment: Mapping[str, str], open_browser: Callable[[str], bool] = webbrowser.open
-) -> str:
+def show(address: str, environment: Mapping[str, str], open_browser: Callable[[str], bool] = webbrowser.open) -> str:
     """Open an address in the user's browser where there is a display; return a line for the user.
 
     Args:

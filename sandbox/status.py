@@ -6,6 +6,7 @@ from http.client import HTTPException
 
 from sandbox.asking import Strange, market_rows
 from sandbox.cloud import Cloud
+from sandbox.page import login_address
 from sandbox.parts import parts_of
 from sandbox.state import CloudConfig, Secrets
 from sandbox.supervisor import Standing, last_failure_file, standing
@@ -18,6 +19,7 @@ def report(cloud: Cloud) -> tuple[str, bool]:
         return _down(cloud), False
     config, keys = cloud.state.config(), cloud.state.secrets()
     lines = [f"The cloud in {cloud.state.root} is {_PHASES[running.phase]} since {running.since:%F %T}."]
+    lines.append(f"Web page: {login_address(config)}")
     parts, answering = _parts(cloud, running, config, keys)
     lines += parts
     if trouble := cloud.bucket_trouble():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from rekindle.errors import Misconfigured
 
 ADVICE = 'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
+
+NEAR_MISS = 0.91  # similarity from which a name counts as a misspelled one; B2_ENDPOINT and R2_ENDPOINT are below it
 
 WITHOUT_MARKET = "Without the market as a witness: --variable DECLINED_WITNESSES:market"
 WITHOUT_GCP = "Without the CPU cloud as a witness: --variable DECLINED_WITNESSES:gcp"
@@ -52,6 +55,11 @@ class Settings(BaseModel):
     """What the user should know although nothing failed, one sentence each. Not a variable."""
 
     @classmethod
+    def variables(cls) -> list[str]:
+        """Return the names of the variables, in capitals."""
+        return [name.upper() for name, field in cls.model_fields.items() if field.description]
+
+    @classmethod
     def from_environment(cls, env_file: Path | None = None, also: Sequence[str] = ()) -> Settings:
         """Reads the environment, and for what it lacks a file.
 
@@ -82,7 +90,8 @@ class Settings(BaseModel):
         """
         variables = [name for name, field in cls.model_fields.items() if field.description]
         given = {name: value for name in variables if (value := mapping.get(name.upper())) and value.strip()}
-        cls._demand(given, [name for name in variables if cls.model_fields[name].is_required() or name in also])
+        needed = [name for name in variables if cls.model_fields[name].is_required() or name in also]
+        cls._demand(given, needed, present=mapping)
         read: dict[str, Any] = dict(given)
         for name in ("dumont_api_url", "vast_url", "gcp_url", "dumont_console_url"):
             if name in read:
@@ -107,14 +116,23 @@ class Settings(BaseModel):
         self._demand({name: value for name in names if (value := getattr(self, name))}, names)
 
     @classmethod
-    def _demand(cls, given: Mapping[str, Any], names: Sequence[str]) -> None:
+    def _demand(cls, given: Mapping[str, Any], names: Sequence[str], present: Iterable[str] = ()) -> None:
         missing = [name for name in names if name not in given]
         if missing:
             width = max(map(len, missing))
             lines = [f"  {name.upper():{width}}  {cls.model_fields[name].description}" for name in missing]
+            lines += _near_misses(missing, set(present) - set(cls.variables()))
             advice = [ADVICE, *([WITHOUT_MARKET] if {"vast_url", "vast_api_key"} & set(missing) else [])]
             advice += [WITHOUT_GCP] if any(name.startswith("gcp_") for name in missing) else []
             raise Misconfigured("\n".join(["Missing in the environment and in .env:", *lines, *advice]))
+
+
+def _near_misses(missing: Iterable[str], present: Iterable[str]) -> Iterator[str]:
+    """Sentences about variables that are set and resemble a missing one."""
+    bare = {name.replace("_", "").upper(): name for name in present}
+    for name in missing:
+        for near in get_close_matches(name.replace("_", "").upper(), bare, 1, NEAR_MISS):
+            yield f"{bare[near]} is set: did you mean {name.upper()}?"
 
 
 def read_env_file(path: Path) -> dict[str, str]:

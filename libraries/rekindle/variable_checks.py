@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
 from rekindle.errors import Misconfigured
+from rekindle.settings import Settings
 from rekindle.variables import BY_NAME, VARIABLES
 
 T = TypeVar("T")
@@ -57,13 +58,28 @@ def _misfits(read: Mapping[str, object]) -> Iterator[str]:
             )
 
 
-def near_misses(names: Mapping[str, object]) -> dict[str, str]:
-    """Return the declared variable that an undeclared name resembles, by that name (`MAX_PRISE`: `MAX_PRICE`)."""
+def warnings(names: Iterable[str]) -> dict[str, str]:
+    """Return a sentence for each name that has no effect although the user probably expects one.
+
+    Args:
+        names: names of Robot variables, declared or not.
+
+    Returns:
+        Sentences by name: for a name that resembles a declared variable (`MAX_PRISE`), and for an address or a
+        credential, which are read from the environment only.
+    """
     declared = {_bare(variable.name): variable.name for variable in VARIABLES}
+    settings = {_bare(name): name for name in Settings.variables()}
     found = {}
     for name in names:
-        if (bare := _bare(name)) not in declared and (near := get_close_matches(bare, declared, 1, NEAR_MISS)):
-            found[name] = declared[near[0]]
+        if (bare := _bare(name)) in declared:
+            continue
+        if bare in settings:
+            found[name] = (
+                f"The variable {name} has no effect: {settings[bare]} is read from the environment or from ENV_FILE."
+            )
+        elif near := get_close_matches(bare, declared, 1, NEAR_MISS):
+            found[name] = f"The suites have no variable {name}, so it has no effect. Did you mean {declared[near[0]]}?"
     return found
 
 

@@ -193,6 +193,33 @@ def test_the_foreground_tells_how_to_use_it_and_ends_in_order(own_cloud: CloudUn
     assert "went down by itself" not in own_cloud.run("status").stdout
 
 
+def test_the_page_is_shown_at_the_port_that_it_has(own_cloud: CloudUnderTest, tmp_path: Path) -> None:
+    """Also where the usual port is taken, so that nobody opens the page of another cloud."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        asked = ("--console-port", str(taken.getsockname()[1]))
+        assert "asked for as --console-port" in own_cloud.run("up", "--detach", *asked).stderr
+    up = own_cloud.run("up", "--detach", "--lease", str(os.getpid()))
+    page = StateDir(own_cloud.state_dir).config().console_url + "/login?auto_login=demo"
+    assert f"\n  web page     {page}\n" in up.stdout
+    assert f"\nWeb page: {page}\n" in own_cloud.run("status").stdout
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >{tmp_path}/opened\n')
+    browser.chmod(0o755)
+    command = own_cloud.command("open")
+    plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    for more, expected in (
+        ({}, f"There is no display or no browser here. The page with its login: {page}\n"),
+        ({"DISPLAY": ":9", "BROWSER": str(browser)}, f"Opened in your browser: {page}\n"),
+    ):
+        done = subprocess.run(
+            command, cwd=PROJECT_DIR, env=plain | more, capture_output=True, text=True, check=True, timeout=DEADLINE
+        )
+        assert done.stdout == expected
+    assert (tmp_path / "opened").read_text() == f"{page}\n"
+    answer = httpx2.get(page, follow_redirects=True, trust_env=False)
+    assert (answer.status_code, answer.url.path) == (200, "/app")
+
+
 @pytest.mark.nightly
 def test_down_while_it_starts(own_cloud: CloudUnderTest) -> None:
     for _ in range(5):
@@ -586,7 +613,7 @@ def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUn
         (["up", "--state-dir", "/etc"], "/etc holds other files"),
         (["reset", "--state-dir", "/etc"], "does not look like a cloud's state directory"),
         (["dance"], "invalid choice: 'dance'"),
-        ([], "required: up|down|status|env|stop|start|bucket|clock|reset"),
+        ([], "required: up|down|open|status|env|stop|start|bucket|clock|reset"),
     ],
 )
 def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -632,7 +659,7 @@ def test_missing_programs_are_named_with_the_line_that_installs_them(
 
 
 def test_a_cloud_that_never_was(own_cloud: CloudUnderTest) -> None:
-    for verb, code in (("status", 1), ("env", 1), ("down", 0), ("reset", 0)):
+    for verb, code in (("status", 1), ("open", 1), ("env", 1), ("down", 0), ("reset", 0)):
         done = own_cloud.run(verb)
         assert (done.returncode, done.stderr.count("Traceback")) == (code, 0), f"{verb}: {done.stderr}"
     assert not own_cloud.state_dir.exists(), "looking leaves nothing behind"

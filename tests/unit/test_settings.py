@@ -84,6 +84,23 @@ For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all."""
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("DUMONT_PASSWD", "DUMONT_PASSWORD"), ("B2_APPLICATIONKEY", "B2_APPLICATION_KEY"), ("b2_bucket", "B2_BUCKET")],
+)
+def test_a_misspelled_variable_is_recognized(full: dict[str, str], given: str, meant: str) -> None:
+    with pytest.raises(Misconfigured) as error:
+        Settings.from_mapping({name: value for name, value in full.items() if name != meant} | {given: "x"})
+    assert f"\n{given} is set: did you mean {meant}?\n" in str(error.value)
+
+
+def test_another_store_is_no_misspelled_one(full: dict[str, str]) -> None:
+    given = {name: value for name, value in full.items() if not name.startswith("B2_")}
+    with pytest.raises(Misconfigured) as error:
+        Settings.from_mapping(given | {"R2_ENDPOINT": "x", "R2_BUCKET": "x"})
+    assert "did you mean" not in str(error.value)
+
+
 def test_optional_ones_are_demanded_where_they_are_needed(full: dict[str, str]) -> None:
     optional = ("VAST_URL", "VAST_API_KEY", "RESTIC_REPOSITORY", "RESTIC_PASSWORD")
     Settings.from_mapping(full).require("vast_url", "vast_api_key")

@@ -215,6 +215,22 @@ def test_a_repository_elsewhere_is_told(variables: dict[str, str], repository: s
     )
 
 
+@pytest.mark.parametrize("server", ["http://127.0.0.1:8", "http://localhost:9", "https://127.0.0.1", "127.0.0.1"])
+def test_a_repository_on_another_store_is_told(variables: dict[str, str], server: str) -> None:
+    target_ = opened(variables, RESTIC_REPOSITORY=f"s3:{server}/bucket/some/where")
+    with pytest.raises(Misconfigured) as raised:
+        _ = target_.repository_prefix
+    assert str(raised.value) == (
+        f"RESTIC_REPOSITORY (s3:{server}/bucket/some/where) and B2_ENDPOINT (http://127.0.0.1:9) must name the same "
+        "object store: check which of them is wrong."
+    )
+
+
+def test_a_repository_may_be_written_without_a_scheme(variables: dict[str, str]) -> None:
+    store = {"B2_ENDPOINT": "s3.example.com", "RESTIC_REPOSITORY": "s3:s3.example.com/bucket/some/where"}
+    assert opened(variables, **store).repository_prefix == "some/where"
+
+
 def test_a_file_brings_what_the_environment_lacks(
     variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from library_parts.given import seconds_of
 from rekindle.errors import Misconfigured
 from rekindle.value_kinds import Choice, Duration, File, Number, Switch
 from rekindle.variable import Variable
-from rekindle.variable_checks import check, check_argument, near_misses
+from rekindle.variable_checks import check, check_argument, warnings
 from rekindle.variable_reference import reference
 from rekindle.variables import BY_NAME, VARIABLES, defaults
 
@@ -197,7 +197,17 @@ def test_test_data_must_fit_the_disk(values: dict[str, object], message: str) ->
     ],
 )
 def test_a_near_miss_is_found(name: str, meant: str) -> None:
-    assert near_misses({name: "1", meant: "1"}) == {name: meant}
+    assert warnings([name, meant]) == {
+        name: f"The suites have no variable {name}, so it has no effect. Did you mean {meant}?"
+    }
+
+
+def test_an_address_given_as_a_variable_is_warned_of() -> None:
+    assert warnings(["DUMONT_API_URL"]) == {
+        "DUMONT_API_URL": (
+            "The variable DUMONT_API_URL has no effect: DUMONT_API_URL is read from the environment or from ENV_FILE."
+        )
+    }
 
 
 # Every variable that Robot Framework defines, and words of other projects.
@@ -212,7 +222,7 @@ OTHERS = (
 
 
 def test_other_names_are_no_near_misses() -> None:
-    assert near_misses(dict.fromkeys(OTHERS.split())) == {}
+    assert warnings(OTHERS.split()) == {}
 
 
 # ── Declaration ─────────────────────────────────────────────────────────────────────────────────────────────────────
