@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from library_parts.console import tell
 from library_parts.results import keep, output_dir
 from library_parts.telling import tell_rented
 from rekindle import browsers, cards, report, target
-from rekindle.errors import CapabilityMissing, Mismatch, Unknown
+from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, Unknown, Weather
 from rekindle.failover import Failover
 from rekindle.labels import label_prefix
 from rekindle.market import MarketInstance
@@ -23,8 +24,9 @@ from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
 from rekindle.standby import Standby
-from rekindle.waiting import wait_until
-from rekindle.wording import named
+from rekindle.variables import BY_NAME, GPUS
+from rekindle.waiting import Timeout, wait_until
+from rekindle.wording import in_words, named
 
 SCREENSHOTS = "screenshots"
 PICTURES = {"provisioning": "12-failover-progress", "restoring": "13-failover-restoring"}
@@ -65,6 +67,11 @@ _PANEL = """(panel) => ({
     })),
 })"""
 
+# The names of all choices that the page shows.
+_CHOICES = """() => [...document.querySelectorAll('input[type=radio]')]
+    .filter((radio) => radio.checkVisibility())
+    .map((radio) => document.getElementById(radio.getAttribute('aria-labelledby')) ?? radio.labels?.[0])
+    .map((title) => title?.textContent.trim() ?? '')"""
 _NUMBER = "(number) => ({ value: number.value, text: number.textContent })"
 _WORDS = """() => ({
     place: location.pathname,
@@ -285,6 +292,37 @@ class PageLibrary:
         tell_rented(machine)
         report.current().add_check("the machine on the page is ours", "page, API, market, machine", machines=1)
         return machine
+
+    @keyword
+    def choice_should_be_on_page(self, name: str, variable: str, timeout: timedelta = SHOWN) -> None:
+        """Wait until the page offers a choice (a radio button) of this name.
+
+        Args:
+            name: accessible name of the choice.
+            variable: variable that holds the name, for the message.
+            timeout: how long the page may take to offer it.
+
+        Raises:
+            AssertionError: the page does not offer it; names what it offers. A GPU that is not offered is `WEATHER:`.
+        """
+        browser = _browser()
+        choice = f"role=radio[name={json.dumps(name, ensure_ascii=False)}]"
+        try:
+            wait_until(
+                f"the page to offer {name}",
+                lambda: int(browser.get_element_count(choice)),
+                bool,
+                timeout=timeout.total_seconds(),
+            )
+        except Timeout:
+            choices = browser.evaluate_javascript(None, _CHOICES)
+            offered = in_words(choices) if choices else "nothing"
+            if variable in GPUS:
+                raise Weather(f"The page offers no {name} now, but {offered}. Wait, or set {variable}.") from None
+            raise Misconfigured(
+                f"{variable} must be a choice of the page, such as {variable}:{BY_NAME[variable].example}; it is "
+                f"{name!r}, and the page offers {offered}."
+            ) from None
 
     @keyword
     def failover_panel_should_appear(self, machine: RentedMachine, timeout: timedelta = SHOWN) -> None:

@@ -438,10 +438,16 @@ class Renter:
         return Held(reservation, hourly_at_most(price, disk_gb), self._clock.now())
 
     def new_label(self, minutes: float = MINUTES) -> str:
-        """A label of this run, for a machine that may live that long."""
+        """Return a label of this run, for a machine that may live that long.
+
+        Raises:
+            Misconfigured: the minutes are out of bounds.
+        """
+        check_argument("minutes", "MACHINE_MINUTES", minutes)
         return str(Label(self._run_id, next(self._numbers), math.ceil(minutes)))
 
     def _products_wish(self, label: str, what: str, max_price: float, disk_gb: float) -> _Wish:
+        check_argument("max_price", "MAX_PRICE", max_price)
         # Where nothing is offered, the product's refusal could not be told from a failure that has rented something.
         offers = sum(offer.dph_total <= max_price for offer in self._dumont.offers(max_price=max_price))
         if not offers:

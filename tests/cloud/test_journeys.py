@@ -101,6 +101,35 @@ def test_without_a_browser_it_is_told_how_to_get_one(stage: Stage, tmp_path: Pat
     nothing_is_left(stage)
 
 
+def test_a_gpu_that_no_market_knows_is_told_before_anything_is_rented(stage: Stage, tmp_path: Path) -> None:
+    ended = stage.sandbox(tmp_path, *ON_THE_PAGE, "--variable", "GPU:RTX9999").to_its_end()
+    ended.stopped_with(
+        "GPU must be the name of a GPU as the market spells it, such as GPU:RTX 4090; no market knows 'RTX9999'. "
+        "Similar names: RTX 5090, RTX 4090 and RTX 3090."
+    )
+    nothing_is_left(stage)
+
+
+def test_a_gpu_that_is_not_on_offer_is_weather_before_a_browser_opens(stage: Stage, tmp_path: Path) -> None:
+    ended = stage.sandbox(tmp_path, *ON_THE_PAGE, "--variable", "MIGRATION_GPU:RTX 2080 Ti").to_its_end()
+    (message,) = ended.failures.values()
+    assert "\nWEATHER: No GPU offers available under $1.00/h for RTX 2080 Ti with 100 GB of disk." in message
+    nothing_is_left(stage)
+
+
+CHOICES = {
+    "REGION:Marte": r"REGION must be a choice of the page, such as .*; it is 'Marte', and the page offers .*EUA.*",
+    "STRATEGY:Sorte": r"STRATEGY must be a choice of the page, such as .*; it is 'Sorte', and the page offers Race.*",
+}
+
+
+@pytest.mark.parametrize("variable", nightly_but("REGION:Marte", CHOICES))
+def test_a_choice_that_the_page_does_not_offer_is_told(stage: Stage, tmp_path: Path, variable: str) -> None:
+    ended = stage.sandbox(tmp_path, *ON_THE_PAGE, "--variable", variable).to_its_end()
+    ended.failed_with(CHOICES[variable])
+    nothing_is_left(stage)
+
+
 @pytest.mark.nightly
 def test_a_session_that_ends_in_the_middle(stage: Stage, tmp_path: Path) -> None:
     ended = stage.sandbox(tmp_path, *ON_THE_PAGE, *SESSION_ENDS).to_its_end()

@@ -36,13 +36,17 @@ def failure(stage: Stage, folder: Path, test: str, **changes: str) -> str:
 @pytest.mark.parametrize(
     ("test", "changes", "words"),
     [
-        (REPOSITORY, {"RESTIC_PASSWORD": "wrong"}, r"The password opens no key of .*: check RESTIC_PASSWORD\."),
+        (MACHINE, {"RESTIC_PASSWORD": "wrong"}, r"The password opens no key of .*: check RESTIC_PASSWORD\."),
         (
             REPOSITORY,
             {"RESTIC_REPOSITORY": "s3:http://127.0.0.1:9/dumontcloud-snapshots/restic"},
             r"RESTIC_REPOSITORY \(s3:http://127\.0\.0\.1:9/\S+\) and B2_ENDPOINT \(\S+\) must name the same .*",
         ),
-        (CPU_CLOUD, {"GCP_ACCESS_TOKEN": "wrong"}, r".*refused the token: .*Check GCP_ACCESS_TOKEN and GCP_PROJECT\."),
+        (
+            CPU_CLOUD,
+            {"GCP_ACCESS_TOKEN": "wrong"},
+            r"(?s).*refused the token: .*Check GCP_ACCESS_TOKEN and .*",
+        ),
         (CPU_CLOUD, {"GCP_PROJECT": ""}, r"(?s)Missing in the environment and in \.env:\n  GCP_PROJECT  .*"),
         (
             PAGE,
@@ -54,6 +58,14 @@ def failure(stage: Stage, folder: Path, test: str, **changes: str) -> str:
 def test_a_wrong_value_is_named(stage: Stage, tmp_path: Path, test: str, changes: dict[str, str], words: str) -> None:
     message = failure(stage, tmp_path, test, **changes)
     assert re.fullmatch(words, message), message
+
+
+def test_a_wrong_password_is_named_before_a_machine_is_rented_where_there_is_a_repository(
+    stage: Stage, tmp_path: Path
+) -> None:
+    stage.live(tmp_path / "first", "--variable", "BUDGET_USD:1", "--test", MACHINE).to_its_end().passed()
+    message = failure(stage, tmp_path / "second", REPOSITORY, RESTIC_PASSWORD="wrong")  # noqa: S106
+    assert re.fullmatch(r"The password opens no key of .*: check RESTIC_PASSWORD\.", message), message
 
 
 def test_a_page_that_is_something_else_is_named(stage: Stage, tmp_path: Path) -> None:

@@ -204,6 +204,14 @@ def test_values_out_of_bounds_are_refused_before_anything_is_asked(house: House,
     assert house.cloud.calls == []
 
 
+def test_what_the_product_rents_has_the_same_bounds(house: House) -> None:
+    with pytest.raises(Misconfigured, match=r"^max_price must be a number of USD an hour .*; it is -1\.$"):
+        house.renter.expect("rekindle-r1-1-30m", what="a machine", max_price=-1)
+    with pytest.raises(Misconfigured, match=r"^minutes must be a number of minutes .*; it is nan\.$"):
+        house.renter.new_label(math.nan)
+    assert house.cloud.calls == []
+
+
 def test_no_offers_is_weather(house: House) -> None:
     house.cloud.offers = [offer(1, 0.9)]
     assert house.failure(Weather) == (
