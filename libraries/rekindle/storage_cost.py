@@ -16,6 +16,7 @@ from rekindle.wording import counted
 USD_PER_GB_MONTH = 0.006
 HOURS_PER_MONTH = 730.0
 GB = 10**9  # bytes
+LEAST_USD = 1e-6  # that is shown as an amount
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def line(costs: Sequence[StorageCost]) -> str:
     usd, months = math.fsum(one.cost.usd for one in costs), math.fsum(one.gb_months for one in costs)
     kept = sum(one.kept for one in costs)
     stay = f", {kept} of them kept for another day" if kept else ""
+    cost = f"about {dollars(usd)}" if usd >= LEAST_USD else f"less than {dollars(LEAST_USD)}"
     snapshots = counted(len(costs), "snapshot")
     return (
-        f"Storage: about {dollars(usd)} expected for {snapshots}{stay} ({months:.6f} GB-months at "
+        f"Storage: {cost} expected for {snapshots}{stay} ({months:.2g} GB-months at "
         f"${USD_PER_GB_MONTH:g}); not witnessed, because the store shows no bill"
     )

@@ -22,9 +22,14 @@ def test_a_gigabyte_costs_its_price_in_a_month() -> None:
 
 def test_the_sum_is_told_as_what_it_is() -> None:
     assert line([DELETED, KEPT]) == (
-        "Storage: about $0.01 expected for 2 snapshots, 1 of them kept for another day (2.000000 GB-months at "
+        "Storage: about $0.01 expected for 2 snapshots, 1 of them kept for another day (2 GB-months at "
         "$0.006); not witnessed, because the store shows no bill"
     )
+
+
+def test_next_to_nothing_is_not_shown_as_nothing() -> None:
+    little = StorageCost("0123abcd", 1000, Cost(hourly_usd(1000), Life(1, 1)), kept=False)
+    assert line([little]).startswith("Storage: less than $0.000001 expected for 1 snapshot (")
 
 
 def test_storage_stands_in_the_bill_of_a_run_and_in_no_comparison() -> None:
