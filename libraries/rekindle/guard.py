@@ -33,21 +33,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from rekindle import snapshot_clearing
 from rekindle.clearing import PATIENCE, Cleared, Clearing, Volumes, of_run
 from rekindle.dumont import DumontClient
-from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown, Weather
+from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
+from rekindle.guard_snapshots import Bucket, clear_snapshots
 from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger, process_identity
 from rekindle.market import MarketClient
-from rekindle.objects import ObjectStore
 from rekindle.overtime import Overtime, outlived
-from rekindle.repository_settings import repository_password, repository_prefix
 from rekindle.settings import Settings
-from rekindle.snapshot_bucket import SnapshotBucket
-from rekindle.snapshot_clearing import ClearedSnapshots, Row
-from rekindle.snapshot_records import SnapshotRecords, SnapshotState
 from rekindle.waiting import wait_until
 from rekindle.wording import named
 
@@ -64,39 +59,6 @@ ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CER
 
 class GuardNotReady(RekindleError):
     """The guard does not start, so nothing may be rented."""
-
-
-class Bucket(BaseModel):
-    """Where the snapshots of the run lie."""
-
-    endpoint: str
-    name: str
-    key_id: str
-    key: str
-    prefix: str
-    password: str
-
-    @classmethod
-    def of(cls, settings: Settings) -> Bucket | None:
-        """Return the bucket of the settings; None when the repository is not in it."""
-        try:
-            prefix = repository_prefix(settings)
-        except Misconfigured:
-            return None
-        key = settings.b2_application_key.get_secret_value()
-        return cls(
-            endpoint=settings.b2_endpoint,
-            name=settings.b2_bucket,
-            key_id=settings.b2_key_id,
-            key=key,
-            prefix=prefix,
-            password=repository_password(settings),
-        )
-
-    def open(self) -> SnapshotBucket:
-        """Connect to it at the first use."""
-        store = ObjectStore(self.endpoint, self.name, self.key_id, self.key)
-        return SnapshotBucket(store, self.prefix, self.password)
 
 
 class Orders(BaseModel):
@@ -359,45 +321,9 @@ def main() -> None:
 
     cleared = clearing().clear(rents, ours, patience=patience)
     say(str(cleared))
-    snapshots = _clear_snapshots(orders, dumont, ledger, say, {*cleared.destroyed}, done=done)
+    snapshots = clear_snapshots(orders, dumont, ledger, say, {*cleared.destroyed}, done=done)
     cleared.snapshots, cleared.snapshots_left = snapshots.deleted, snapshots.unsettled
     _answer(json.dumps(asdict(cleared)))
-
-
-def _clear_snapshots(
-    orders: Orders, dumont: DumontClient, ledger: Ledger, say: Callable[[str], None], destroyed: set[int], *, done: bool
-) -> ClearedSnapshots:
-    """Delete the snapshots that the run caused; after an orderly end, those that it left open in the ledger."""
-    try:
-        records = SnapshotRecords(ledger)
-        own = records.of_run(orders.run_id, orders.run_process)
-        machines = {
-            rent.instance_id
-            for rent in ledger.rents(orders.run_id)
-            if rent.owner == orders.run_process and rent.instance_id is not None
-        }
-    except RekindleError as error:
-        return ClearedSnapshots(unsettled=[f"the snapshots of run {orders.run_id} are not known: {error}"])
-    open_ = [record for record in own if record.is_open]
-    if (done and not open_) or not (own or machines):
-        return ClearedSnapshots()
-    staying = [record for record in own if record.state is SnapshotState.KEPT]
-    known = snapshot_clearing.of_process(open_, machines | destroyed)
-
-    def ours(row: Row) -> bool:
-        return known(row) and not snapshot_clearing.of_process(staying, ())(row)
-
-    bucket = orders.bucket.open() if orders.bucket else None
-    patience = snapshot_clearing.PATIENCE / (6 if done else 1)
-    cleared = snapshot_clearing.clear(dumont, bucket, ours, say, patience=patience)
-    say(str(cleared) or "no snapshot was left")
-    if not cleared.unsettled:
-        for record in open_:
-            records.deleted(record.intent, "absent from the product's list after the end of the run")
-            if bucket:
-                with contextlib.suppress(RekindleError):  # a sweep removes it
-                    bucket.unclaim(record.instance_id, record.tag)
-    return cleared
 
 
 def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> tuple[DumontClient, Callable[[], Clearing]]:

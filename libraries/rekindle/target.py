@@ -26,7 +26,8 @@ from rekindle.dumont import DumontClient
 from rekindle.embedded import PROJECT_DIR, EmbeddedCloud
 from rekindle.errors import Misconfigured, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
-from rekindle.guard import Bucket, Guard
+from rekindle.guard import Guard
+from rekindle.guard_snapshots import Bucket
 from rekindle.labels import label_prefix, new_run_id
 from rekindle.lease_keeper import LeaseKeeper
 from rekindle.ledger import Ledger, process_identity

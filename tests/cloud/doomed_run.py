@@ -21,7 +21,8 @@ from rekindle.budget import Budget
 from rekindle.destruction import Destroyer
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch
-from rekindle.guard import Bucket, Guard
+from rekindle.guard import Guard
+from rekindle.guard_snapshots import Bucket
 from rekindle.ledger import Ledger
 from rekindle.market import MarketClient
 from rekindle.rented import RentedMachine
