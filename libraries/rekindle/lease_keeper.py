@@ -11,6 +11,7 @@ from rekindle.bucket_lease import Holder, Lease, LeaseLost, LeaseStore, acquire,
 from rekindle.errors import RekindleError
 
 SECONDS = 120.0  # a run that is killed keeps others away from what it used for this long
+CLOSED_WITHIN = 5.0  # seconds to wait at the end for a renewal that hangs
 RENEWALS = 4  # in the life of a lease, so that some of them may fail
 
 
@@ -87,7 +88,9 @@ class LeaseKeeper:
         """Release everything. What the store does not take back expires by itself."""
         self._closed.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(CLOSED_WITHIN)
+            if self._thread.is_alive():  # the store hangs, and would keep a release waiting as well
+                return
         for name in list(self._held):
             with suppress(RekindleError):
                 self.give_back(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -96,3 +97,21 @@ def test_a_store_that_is_away_at_the_end_is_no_error(bucket: MemoryBucket) -> No
 
     bucket.before = away
     keeper.close()
+
+
+def test_a_store_that_hangs_does_not_keep_a_run_from_ending(
+    bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rekindle.lease_keeper.CLOSED_WITHIN", 0.1)
+    hanging, release = threading.Event(), threading.Event()
+    keeper = LeaseKeeper(bucket, "run", seconds=0.2)
+    keeper.take("a")
+
+    def hang(_: str) -> None:
+        hanging.set()
+        release.wait(10)
+
+    bucket.before = hang
+    assert hanging.wait(10)
+    keeper.close()
+    release.set()
