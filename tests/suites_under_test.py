@@ -59,10 +59,7 @@ class Run:
     def to_its_end(self) -> Ended:
         with self.start() as process:
             console, _ = process.communicate(timeout=WITHIN)
-        tests = ExecutionResult(str(self.folder / "output.xml")).suite.all_tests
-        return Ended(
-            self.folder, process.returncode, console, {test.name: test.message for test in tests if test.failed}
-        )
+        return ended(self.folder, process.returncode, console)
 
 
 @dataclass
@@ -100,6 +97,12 @@ class Ended:
 
     def reports(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*_report_*.json"))]
+
+
+def ended(folder: Path, exit_code: int, console: str) -> Ended:
+    """Read what a run left in its folder."""
+    tests = ExecutionResult(str(folder / "output.xml")).suite.all_tests
+    return Ended(folder, exit_code, console, {test.name: test.message for test in tests if test.failed})
 
 
 class Stage:
