@@ -12,7 +12,7 @@ from library_parts.console import tell
 from rekindle import report, target
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES
 from rekindle.destruction import NOT_WITNESSED
-from rekindle.errors import Mismatch, Unknown
+from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.money import dollars
 from rekindle.report import Json
 from rekindle.snapshot_sweeping import JudgedSnapshot, SweptSnapshots
@@ -66,15 +66,18 @@ class SweepLibrary:
             tell(f"Left: {one}")
         if swept.found:
             logger.warn(f"Runs that are over had left {counted(len(swept.found), 'machine')} rented; destroyed now.")
-        snapshots = _swept_snapshots(opened)
+        try:
+            snapshots = _swept_snapshots(opened)
+        except RekindleError:
+            _raise_if_clocks_differ(swept)  # then the store refuses requests as well
+            raise
         self._machines, self._snapshots = swept, snapshots
         report.current().sections.append(_Leftovers(swept, snapshots))
         report.current().add_check(
             "what is listed was judged by its label", in_words([*swept.looked]), **_counts(swept)
         )
         _raise_if_snapshots_stay(snapshots)
-        if swept.clocks:
-            raise Unknown(f"{swept.clocks} Set the clock right, or sweep from another computer.")
+        _raise_if_clocks_differ(swept)
         return swept
 
     @keyword
@@ -223,6 +226,11 @@ def _swept_snapshots(opened: target.Target) -> SweptSnapshots:
         "snapshots in the bucket were judged by owner and lease", "our own client of the bucket", snapshots=swept.looked
     )
     return swept
+
+
+def _raise_if_clocks_differ(swept: Swept) -> None:
+    if swept.clocks:
+        raise Unknown(f"{swept.clocks} Set the clock right, or sweep from another computer.")
 
 
 def _snapshot_row(one: JudgedSnapshot) -> dict[str, Json]:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from rekindle.clocks import ServiceClock
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
 from rekindle.http import is_loopback
 
@@ -36,6 +37,7 @@ CHUNK = 1 << 20
 # Between the tries of a read that broke off, seconds. It goes on where it stopped.
 PAUSES = (0.5, 1.0, 2.0)
 _KEYS_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Unauthorized", "Forbidden"}
+_CLOCKS_DIFFER = "RequestTimeTooSkewed"
 _NO_OBJECT = {"NoSuchKey", "404"}
 _CONDITION_FAILED = {412, 409}  # 409: another conditional write of the same object was under way
 _NO_RULES = "NoSuchLifecycleConfiguration"
@@ -326,6 +328,13 @@ class ObjectStore:
             )
         code = error.response["Error"].get("Code", "")
         status = _status(error)
+        if code == _CLOCKS_DIFFER:
+            clock = ServiceClock("the object store")
+            clock.read(error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("date"))
+            return Unknown(
+                f"The object store at {self.endpoint} refuses this computer's requests, so nothing is known of "
+                f"{self.where(key)}: {clock.disagreement() or 'the clocks differ'}. Set this computer's clock."
+            )
         if code in _NO_OBJECT:
             return ObjectMissing(f"Object {self.where(key)} is missing.")
         if code == "NoSuchBucket":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -104,6 +105,24 @@ def test_a_bucket_without_rules_removes_nothing(stubbed: tuple[ObjectStore, Stub
     store, stubber = stubbed
     stubber.add_client_error("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration", http_status_code=404)
     assert not store.removes_old_versions()
+
+
+def test_a_store_that_refuses_a_wrong_clock_names_both(
+    stubbed: tuple[ObjectStore, Stubber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stubber = stubbed
+    monkeypatch.setattr(time, "time", lambda: 1_800_007_200.0)
+    stubber.add_client_error(
+        "list_objects_v2", "RequestTimeTooSkewed", http_status_code=403,
+        response_meta={"HTTPHeaders": {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}},
+    )  # fmt: skip
+    with pytest.raises(Unknown) as raised:
+        store.list("a/")
+    assert str(raised.value) == (
+        "UNKNOWN: The object store at http://127.0.0.1:9 refuses this computer's requests, so nothing is known of a/ "
+        "in bucket bucket: this computer's clock shows 2027-01-15 10:00:00 UTC, but that of the object store "
+        "2027-01-15 08:00:00 UTC. Set this computer's clock."
+    )
 
 
 # Conditional writes
