@@ -52,7 +52,7 @@ The Bucket Is Read-Only
     ...    UNKNOWN: The object store at * no longer takes our keys for bucket * (AccessDenied): * they may write re*
     ...    Bucket Should Open With Its Keys
     Run Keyword And Expect Error
-    ...    Dumont API refused DELETE /api/v1/snapshots/* with 500: restic unlock: *: Access Denied.
+    ...    Dumont API refused DELETE /api/v1/snapshots/* with 500: restic *: *Access Denied.
     ...    Delete Snapshot    ${HIBERNATION.snapshot_id}
     Snapshot Should Be Whole In Bucket    ${HIBERNATION.snapshot_id}    ${HIBERNATION.manifest}
     Restore Snapshot    ${MACHINE}    ${HIBERNATION.snapshot_id}    ${WORKSPACE}
