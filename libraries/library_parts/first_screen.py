@@ -13,9 +13,10 @@ NOT_RUN = "Parent suite setup failed:\n"
 class FirstScreen:
     """The listener that writes an entry of metadata per test to the outermost suite, which log.html shows first.
 
-    Robot Framework sorts metadata by name, so the name of an entry begins with the names of its suites. A test that
-    failed and one that passed have the same name of entry: `rebot --merge` and pabot replace an entry by the later one
-    of the same name and keep all others.
+    Robot Framework sorts metadata by name, so an entry is named after its suite and the line of its test: the tests of
+    a suite stand together, in the order of its file, and the name is short enough for its narrow column. The entry
+    begins with the name of the test. A test that failed and one that passed have the same name of entry:
+    `rebot --merge` and pabot replace an entry by the later one of the same name and keep all others.
     """
 
     ROBOT_LISTENER_API_VERSION = 3
@@ -26,28 +27,30 @@ class FirstScreen:
         if not result.parent or result.message.startswith(NOT_RUN):
             return
         if result.failed:
-            line = f"✗ {cause(result.message)}"
+            line = f"✗ *{result.name}*: {cause(result.message)}"
         elif result.skipped:
-            line = f"Skipped: {cause(result.message)}"
+            line = f"*{result.name}* was skipped: {cause(result.message)}"
         else:
-            line = f"✓ {_one_line(result.message)}".rstrip()
-        _write(result.parent, line, result.name)
+            line = f"✓ *{result.name}*{': ' if result.message else ''}{_one_line(result.message)}"
+        name = f"{result.parent.name}, line {result.lineno or 0:03}"
+        if f"*{result.name}*" not in _outermost(result.parent).metadata.get(name, f"*{result.name}*"):
+            # Another test has this name of entry: of a suite of the same name, or made from the same line.
+            name = f"{result.parent.full_name}, line {result.lineno or 0:03}, {result.name}"
+        _outermost(result.parent).metadata[name] = line
 
     def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
         """Write the entry of a failed setup or teardown, or one that replaces it when failed tests are repeated."""
         if result.message and not result.message.startswith(("Parent suite", "Skipped in parent suite")):
             part = "setup" if result.message.startswith("Suite setup") else "teardown"
-            _write(result, f"✗ *Suite {part} failed*: {cause(result.message)}")
+            _outermost(result).metadata[result.name] = f"✗ *Suite {part} failed*: {cause(result.message)}"
         elif (result.has_setup or result.has_teardown) and repeated_output():
-            _write(result, "✓ Setup and teardown")
+            _outermost(result).metadata[result.name] = "✓ Setup and teardown"
 
 
-def _write(suite: result.TestSuite, line: str, *test: str) -> None:
-    names = [suite.name]
+def _outermost(suite: result.TestSuite) -> result.TestSuite:
     while suite.parent:
         suite = suite.parent
-        names.insert(0, suite.name)
-    suite.metadata[" / ".join([*(names[1:] or names), *test])] = line
+    return suite
 
 
 def _one_line(message: str) -> str:

@@ -33,20 +33,27 @@ def _suite(name: str, text: str) -> running.TestSuite:
     return suite
 
 
-def test_each_test_has_an_entry_under_the_names_of_its_suites() -> None:
-    shown = _run(_suite("Wake", SUITE), _suite("Auto", SUITE)).metadata
-    assert dict(shown) == {
-        "Auto / Fails": "✗ Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
-        "Auto / Passes": "✓ 7.6 s, checked 9 files",
-        "Wake / Fails": "✗ Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
-        "Wake / Passes": "✓ 7.6 s, checked 9 files",
-    }
+FAILED = "✗ *Fails*: Snapshot 41ab cannot be restored: 3 of 9 files are affected."
+PASSED = "✓ *Passes*: 7.6 s, checked 9 files"
 
 
-def test_a_suite_below_another_is_named_with_it() -> None:
+def test_each_test_has_an_entry_under_the_name_of_its_suite_in_the_order_of_the_file() -> None:
+    assert list(_run(_suite("Wake", SUITE), _suite("Auto", SUITE)).metadata.items()) == [
+        ("Auto, line 003", PASSED),
+        ("Auto, line 006", FAILED),
+        ("Wake, line 003", PASSED),
+        ("Wake, line 006", FAILED),
+    ]
+
+
+def test_tests_of_suites_with_the_same_name_do_not_replace_each_other() -> None:
     folder = running.TestSuite("Phase3")
     folder.suites = [_suite("Wake", SUITE)]
-    assert list(_run(folder).metadata) == ["Phase3 / Wake / Fails", "Phase3 / Wake / Passes"]
+    assert dict(_run(folder, _suite("Wake", SUITE.replace("Passes", "Also Passes"))).metadata) == {
+        "Wake, line 003": PASSED,
+        "Wake, line 006": FAILED,
+        "Rekindle.Wake, line 003, Also Passes": PASSED.replace("Passes", "Also Passes"),
+    }
 
 
 def test_a_setup_of_the_outermost_suite_is_named_once() -> None:
@@ -60,13 +67,13 @@ def test_a_teardown_of_a_suite_does_not_hide_what_its_tests_found() -> None:
     teardown = SUITE + "\n*** Settings ***\nSuite Teardown    Fail    Machine 7 was destroyed, but is still rented.\n"
     assert dict(_run(_suite("Wake", teardown)).metadata) == {
         "Wake": "✗ *Suite teardown failed*: Machine 7 was destroyed, but is still rented.",
-        "Wake / Fails": "✗ Snapshot 41ab cannot be restored: 3 of 9 files are affected.",
-        "Wake / Passes": "✓ 7.6 s, checked 9 files",
+        "Wake, line 003": PASSED,
+        "Wake, line 006": FAILED,
     }
 
 
 def test_a_skipped_test_says_why() -> None:
     skipped = "*** Test Cases ***\nLeft Out\n    Skip    The target has no standbys."
     assert dict(_run(_suite("Journey", skipped)).metadata) == {
-        "Journey / Left Out": "Skipped: The target has no standbys."
+        "Journey, line 002": "*Left Out* was skipped: The target has no standbys."
     }

@@ -145,10 +145,10 @@ def test_pabot_shows_all_tests_and_the_sum_of_all_bills(folder: Path) -> None:
     assert bill.startswith("$0.0400 in 2 bills: $0.0")
     assert bill.endswith("; each bill agrees with what was measured")
     assert {name: value[0] for name, value in shown.items()} == {
-        "Hibernate / Files Are Restored": "✗",
-        "Hibernate / Machine Is Destroyed": "✓",
-        "Wake / Files Are Restored": "✗",
-        "Wake / Machine Is Destroyed": "✓",
+        "Hibernate, line 013": "✗",
+        "Hibernate, line 019": "✓",
+        "Wake, line 013": "✗",
+        "Wake, line 019": "✓",
     }
 
 
