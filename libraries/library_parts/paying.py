@@ -82,6 +82,7 @@ def settle(opened: Target) -> list[str]:
     bill = opened.bill()
     logger.info(bill.html(), html=True)
     tell(bill.line())
+    tell(bill.explanation())
     if bill.storage:
         tell(storage_cost.line(bill.storage))
     path = bill.write(output_dir())

@@ -8,6 +8,8 @@ from typing import Literal
 
 Rounding = Literal["nearest", "up", "down"]
 MOST_DECIMALS = 6
+# Less is shown as zero, with the usual decimals, USD.
+SHOWN = 0.5 * 10**-MOST_DECIMALS
 # What floating point adds to a sum of many amounts is not money, USD.
 NOISE = 1e-8
 
@@ -41,7 +43,7 @@ def amount(usd: float, decimals: int = 2, *, rounded: Rounding = "nearest") -> s
     if not math.isfinite(usd):
         return "∞" if usd > 0 else "unknown"
     exact = Decimal(repr(usd if rounded == "nearest" else usd - NOISE if rounded == "up" else usd + NOISE))
-    if 0 < abs(usd) < 10**-decimals:
+    if SHOWN <= abs(usd) < 10**-decimals:
         decimals = min(1 - math.floor(math.log10(abs(usd))), max(decimals, MOST_DECIMALS))
     return f"{exact.quantize(Decimal(1).scaleb(-decimals), rounding=_MODES[rounded]) + 0:f}"
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from rekindle import bill_parts
 from rekindle.cost import SECONDS_PER_HOUR, TRAFFIC, Cost
 from rekindle.errors import RekindleError, Unknown
 from rekindle.failure import cause, failures, first_sentence
@@ -278,9 +279,13 @@ class Report:
             "gpu_hourly_usd": round(sum(machine.hourly_usd for machine in machines), 6),
             "estimated_total_usd": round(sum(machine.usd(now) for machine in machines), 6),
             "market_bill_usd": round(sum(bills), 6) if len(bills) == len(machines) else None,
+            "market_bill_parts_usd": {name: round(usd, 6) for name, usd in self._billed_parts().items()},
             "machines": [machine.document(now) for machine in machines],
             **self._standby_costs(),
         }
+
+    def _billed_parts(self) -> dict[str, float]:
+        return bill_parts.sum_of(bill_parts.parts(machine.billed) for machine in self.machines.values())
 
     def _standby_costs(self) -> dict[str, Json]:
         if not self.standbys:
@@ -354,8 +359,10 @@ class Report:
             most |= {name: max(count, most.get(name, 0)) for name, count in check.counted.items()}
         checked = {name: most[name] for name in HEADLINE if name in most}
         figures += [f"checked {counts(checked)}"] if checked else []
-        cost = self.cost.get("estimated_total_usd")
-        return ", ".join([*figures, *([f"{dollars(cost, 4)}"] if isinstance(cost, float) else [])])
+        cost, bill = self.cost.get("estimated_total_usd"), self.cost.get("market_bill_usd")
+        if isinstance(bill, float):
+            return ", ".join([*figures, f"{dollars(bill, 4)} billed"])
+        return ", ".join([*figures, *([f"{dollars(cost, 4)} estimated"] if isinstance(cost, float) else [])])
 
     def _seconds_metrics(self) -> list[tuple[str, float]]:
         metrics = self.metrics.items()
@@ -385,6 +392,10 @@ class Report:
         totals = self.cost
         machines = totals.pop("machines", [])
         totals.pop("standbys", None)
+        if totals.pop("market_bill_parts_usd", None):
+            billed = self._billed_parts()
+            traffic = " (traffic is not part of the estimate)" if bill_parts.PARTS["upload"] in billed else ""
+            totals["market_bill_parts"] = bill_parts.in_words(billed) + traffic
         if isinstance(machines, list) and len(machines) > 1:
             totals |= {"machines": len(machines)}
         return totals

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.money import dollars
 from rekindle.run_folder import CLOSED, RunFolder, closed_runs
 from rekindle.wording import counted
 
@@ -67,4 +68,4 @@ def _read(path: Path) -> Billed:
 
 
 def _usd(bills: Sequence[Billed]) -> str:
-    return f"${math.fsum(bill.usd for bill in bills):.4f}"
+    return dollars(math.fsum(bill.usd for bill in bills), 4)

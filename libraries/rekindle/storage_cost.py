@@ -53,12 +53,18 @@ def hourly_usd(size: int) -> float:
     return size / GB * USD_PER_GB_MONTH / HOURS_PER_MONTH
 
 
+def in_words(costs: Sequence[StorageCost]) -> str:
+    """Return the sum: "about $0.0012"."""
+    usd = math.fsum(one.cost.usd for one in costs)
+    return f"about {dollars(usd)}" if usd >= LEAST_USD else f"less than {dollars(LEAST_USD)}"
+
+
 def line(costs: Sequence[StorageCost]) -> str:
     """Return the sum in words, for the console."""
-    usd, months = math.fsum(one.cost.usd for one in costs), math.fsum(one.gb_months for one in costs)
+    months = math.fsum(one.gb_months for one in costs)
     kept = sum(one.kept for one in costs)
     stay = f", {kept} of them kept for another day" if kept else ""
-    cost = f"about {dollars(usd)}" if usd >= LEAST_USD else f"less than {dollars(LEAST_USD)}"
+    cost = in_words(costs)
     snapshots = counted(len(costs), "snapshot")
     return (
         f"Storage: {cost} expected for {snapshots}{stay} ({months:.2g} GB-months at "

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rekindle.books import Charge, by_source
+from rekindle.billed_item import Charge
+from rekindle.books import by_source
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES, Cleared, Clearing, Volumes, of
 from rekindle.clocks import ServiceClock, disagreement
 from rekindle.cost import BILLING_UNIT

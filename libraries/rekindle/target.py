@@ -18,7 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from rekindle.books import Books, RunBill
+from rekindle.books import Books
 from rekindle.budget import Budget
 from rekindle.clocks import ServiceClock
 from rekindle.destruction import Destroyer
@@ -39,6 +39,7 @@ from rekindle.renting import Renter
 from rekindle.repository_settings import repository_password, repository_prefix
 from rekindle.run_snapshots import RunSnapshots
 from rekindle.settings import Settings
+from rekindle.settled_bill import RunBill
 from rekindle.snapshot_bucket import SnapshotBucket
 from rekindle.snapshot_records import SnapshotRecords
 from rekindle.snapshot_sweeping import SnapshotSweeper, SweptSnapshots

@@ -26,7 +26,7 @@ A Bill That Is Too High
     ${machine} =    Rent And Destroy
     Bill For Machine    ${machine}    0.01
     Run Keyword And Expect Error
-    ...    The bill of this run does not agree with what we measured. machine ${machine.id} *: measured $0.000* to *
+    ...    The bill of this run does not agree with what we measured: machine ${machine.id} *: measured $0.000* to *
     ...    Close Target
 
 A Bill That Goes On
@@ -34,7 +34,7 @@ A Bill That Goes On
     ${machine} =    Rent And Destroy
     Bill For Machine    ${machine}    0    end=${None}
     Run Keyword And Expect Error
-    ...    The bill of this run * machine ${machine.id} *: its bill still grows, by $0.*/h. All in all*
+    ...    The bill of this run * machine ${machine.id} *: its bill still grows, by $0.*/h. In all*
     ...    Close Target
 
 A Price That Was Not Agreed

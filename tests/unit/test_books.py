@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.books import Books, Item, RunBill
+from rekindle.billed_item import Item
+from rekindle.books import Books
 from rekindle.budget import Reservation
 from rekindle.cost import TRAFFIC, Cost, Life
 from rekindle.errors import Mismatch
 from rekindle.ledger import Rent, State
 from rekindle.market import Charge
 from rekindle.rented import RentedMachine
+from rekindle.settled_bill import RunBill
 from rekindle.ssh import Machine
 
 PREFIX = "rekindle-1122094206-f84c45-"
@@ -67,8 +69,8 @@ def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
     assert bill.billed_usd == pytest.approx(seconds * SECOND)
     assert bill.measured_usd == pytest.approx(0.0102)
     assert bill.line() == (
-        f"Bill: ${seconds * SECOND:.4f} for 1 thing, of which at most $0.0102 was measured; "
-        "each within a billing second"
+        f"Bill: ${seconds * SECOND:.4f}, expected $0.0100 to $0.0102: GPU time $0.0090, "
+        f"disk ${(seconds - 90) * SECOND:.4f}; 1 item within a billing second"
     )
 
 
@@ -85,9 +87,10 @@ def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
 def test_a_bill_that_is_off_is_red_with_both_numbers(seconds: float, off: str) -> None:
     billed = seconds * SECOND
     assert told(settled(row(billed) if seconds else row(0.0))) == (
-        "The bill of this run does not agree with what we measured. "
+        "The bill of this run does not agree with what we measured: "
         f"{MACHINE}: measured $0.010000 to $0.010200, billed ${billed:.6f}, which is {off} (one billing second is "
-        f"$0.000100). All in all ${billed:.6f} is billed, and at most $0.010200 was measured."
+        f"$0.000100). In all ${billed:.6f} is billed ({f'GPU time ${billed:.4f}' if seconds else 'nothing'}); "
+        "$0.010000 to $0.010200 was expected."
     )
 
 
@@ -118,6 +121,28 @@ def test_traffic_is_no_time() -> None:
     assert bill.document()["billed"] == {"download": 0.5, "gpu": 0.0101, "upload": 0.25}
 
 
+def test_a_bill_is_explained_by_its_parts() -> None:
+    opened = books()
+    opened.race_lost([8], Cost(0.36, Life(0.0, 30.0)))
+    opened.standby_ended(f"dumont-{LABEL}-17", Cost(0.36, Life(10.0, 12.0)))
+    standby = row(11 * SECOND, "cpu", "instance-46", f"dumont-{LABEL}-17, e2-medium spot, 100 GB")
+    market = [row(90 * SECOND), row(11 * SECOND, "disk"), row(0.036, "upload"), row(10 * SECOND, source="instance-8")]
+    bill = settled(*market, cpu=[standby], of=opened)
+    bill.raise_unless_agreed()
+    assert bill.parts == pytest.approx({"GPU time": 0.01, "disk": 0.0011, "traffic": 0.036, "CPU standbys": 0.0011})
+    assert bill.line() == (
+        "Bill: $0.0482, expected $0.0470 to $0.0504: GPU time $0.0100, disk $0.0011, traffic $0.0360, "
+        "CPU standbys $0.0011; 3 items within a billing second"
+    )
+    assert bill.explanation() == (
+        "Time is billed $0.0122; $0.0110 to $0.0144 was expected for the lives that were measured. Traffic adds "
+        "$0.0360 for 0.100 GB; no estimate includes it. The product rented 1 item on its own; their lives are not "
+        "measured, which widens the range by $0.0030."
+    )
+    assert "<td" in bill.html()
+    assert all(part in bill.html() for part in ("CPU standbys", "0.0110", "Traffic adds"))
+
+
 def test_traffic_is_billed_at_the_agreed_price_and_covers_our_own() -> None:
     machine = RentedMachine(7, LABEL, "RTX 3060", 0.36, -1.0, 1, Reservation("it", 1.0), provision_seconds=1.0)
     machine.traffic_prices = {"upload": 0.36, "download": 0.18}
@@ -143,7 +168,7 @@ def test_a_price_that_was_not_agreed_is_red_however_short_the_life() -> None:
     opened.machine_ended(
         RentedMachine(7, LABEL, "RTX 3060", 0.36, 0.0, 1, Reservation("it", 1.0)), Cost(0.36, Life(60.0, 180.0))
     )
-    assert f"{MACHINE}: billed at $0.5220/h, agreed $0.3600/h. All in all" in told(settled(dear, of=opened))
+    assert f"{MACHINE}: billed at $0.5220/h, agreed $0.3600/h. In all" in told(settled(dear, of=opened))
 
 
 def test_nobody_can_have_moved_much_more_than_there_was() -> None:
@@ -155,7 +180,7 @@ def test_nobody_can_have_moved_much_more_than_there_was() -> None:
     fifty_tb = settled(row(0.0101), row(50_000 * 0.36, "upload"), of=opened)
     assert (
         f"{MACHINE}: 50000.000000 GB of upload are billed, but with all that was on it, 10 times over, and an image of "
-        "20 GB it can have been 20.000000 GB at most. All in all $18000.010100 is billed"
+        "20 GB it can have been 20.000000 GB at most. In all $18000.010100 is billed"
     ) in told(fifty_tb)
     machine.ssh = Machine("127.0.0.1", 22, Path("key"), Path("known_hosts"), "it")
     machine.ssh.tree_bytes, machine.ssh.received_bytes = 3_000_000_000, 1_000_000_000
@@ -223,7 +248,7 @@ def test_what_nobody_ordered_is_red_however_little_it_cost(rents: list[Rent], ex
     else:
         assert (
             f"machine 8 (came beside: 1x H100, {LABEL}): billed $0.005000, but nothing was ordered under its label "
-            "that explains it. All in all"
+            "that explains it. In all"
         ) in told(bill)
 
 
@@ -261,7 +286,7 @@ def test_without_a_witness_nothing_is_compared_and_that_is_said(tmp_path: Path) 
     assert document["not_witnessed"] == ["market: the bill, because VAST_API_KEY is not given"]
     assert (document["items"][0]["billed_usd"], document["items"][0]["agrees"]) == (None, None)
     assert "not witnessed" in bill.html()
-    assert bill.line().endswith("$0.0102 was measured; 1 of them not witnessed")
+    assert bill.line() == "Bill: not witnessed; $0.0102 at most was measured"
 
 
 def test_the_document_of_a_run(tmp_path: Path) -> None:
@@ -276,6 +301,10 @@ def test_the_document_of_a_run(tmp_path: Path) -> None:
         "measured_usd": 0.0102,
         "billed_usd": 0.0101,
         "billed": {"disk": 0.0001, "gpu": 0.01},
+        "parts_usd": {"GPU time": 0.01, "disk": 0.0001},
+        "expected_least_usd": 0.01,
+        "expected_most_usd": 0.0102,
+        "explanation": "Time is billed $0.0101; $0.0100 to $0.0102 was expected for the lives that were measured.",
         "agrees": True,
         "not_witnessed": [],
         "items": [

@@ -156,7 +156,7 @@ def test_the_headline_tells_the_most_that_was_checked() -> None:
     report.add_check("snapshot is whole", "bucket", files=1009, objects=12, bytes=9)
     report.metrics["wake_up_time_sec"] = 4.25
     report.machine_gone(29070710, "RTX A4000", Cost(0.36, Life(3, 4.2)), None)
-    told = "wake up time 4.2 s, checked 1 010 files, 64 000 000 bytes, 12 objects, $0.0004"
+    told = "wake up time 4.2 s, checked 1 010 files, 64 000 000 bytes, 12 objects, $0.0004 estimated"
     assert report.headline() == f"{report.elapsed():.1f} s, {told}"
 
 
@@ -179,7 +179,16 @@ def test_the_cost_of_a_test_is_that_of_all_its_machines() -> None:
     report.machine_gone(2, "RTX 4090", Cost(0.72, Life(19, 20)), 0.0049, {"gpu": 0.0039, "upload": 0.001})
     cost = report.cost
     machines = cost.pop("machines")
-    assert cost == {"gpu_hourly_usd": 1.08, "estimated_total_usd": 0.005, "market_bill_usd": 0.00585}
+    assert cost == {
+        "gpu_hourly_usd": 1.08,
+        "estimated_total_usd": 0.005,
+        "market_bill_usd": 0.00585,
+        "market_bill_parts_usd": {"GPU time": 0.0039, "traffic": 0.001},
+    }
+    assert report.headline().endswith("$0.0058 billed")
+    assert "market_bill_parts:           GPU time $0.0039, traffic $0.0010 (traffic is not part of the estimate)" in (
+        "\n".join(report.summary(error=None))
+    )
     assert isinstance(machines, list)
     assert machines[1] == {
         "instance_id": "2",

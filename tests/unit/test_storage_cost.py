@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from rekindle.books import RunBill
 from rekindle.cost import Cost, Life
+from rekindle.settled_bill import RunBill
 from rekindle.storage_cost import HOURS_PER_MONTH, USD_PER_GB_MONTH, StorageCost, hourly_usd, line
 
 MONTH = HOURS_PER_MONTH * 3600
@@ -47,3 +47,4 @@ def test_storage_stands_in_the_bill_of_a_run_and_in_no_comparison() -> None:
         "kept": False,
     }
     assert "snapshot 4567cdef, expected while it is kept" in with_storage.html()
+    assert "; storage about $0.01 (not billed); " in with_storage.line()
