@@ -198,7 +198,7 @@ class Doomed:
         wait_to_be_killed()
 
     def for_too_long(self) -> None:
-        print(self.rent(minutes=0.05).id, flush=True)
+        print(self.rent(minutes=0.1).id, flush=True)
         wait_until("the guard to end the machine", self.ledger.open_rents, lambda rents: not rents, timeout=60)
         print("there", flush=True)
         try:

@@ -359,7 +359,7 @@ def test_a_machine_that_outlives_its_minutes_is_destroyed_while_its_run_lives(ru
     assert run.of_ours() == []
     assert run.line() == (
         f"Run doomed kept machines for longer than money was reserved, and the guard destroyed them while it went on: "
-        f"{machine} ({PREFIX}1-1m, 0.05 min). Allow more: --variable MACHINE_MINUTES:60. "
+        f"{machine} ({PREFIX}1-1m, 0.1 min). Allow more: --variable MACHINE_MINUTES:60. "
         f"Log: {run.folder / 'ledger.guard.log'}."
     )
     assert run.dead() == 0
