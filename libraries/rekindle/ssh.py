@@ -300,12 +300,12 @@ class Machine:
         options = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "accept-new" if first_contact else "yes",
-            "UserKnownHostsFile": _quoted(self._known_hosts),
+            "UserKnownHostsFile": ssh_path(self._known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
             "UpdateHostKeys": "no",
             "HashKnownHosts": "no",
             "HostKeyAlias": self.alias,
-            "IdentityFile": _quoted(self.key_path),
+            "IdentityFile": ssh_path(self.key_path),
             "IdentitiesOnly": "yes",
             "IdentityAgent": "none",
             "PreferredAuthentications": "publickey",
@@ -455,9 +455,19 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath)}
 
 
-def _quoted(path: Path) -> str:
-    """A path as ssh's options take it: ssh splits at spaces and expands per cent signs."""
-    return '"{}"'.format(str(path).replace("%", "%%"))
+def ssh_path(path: Path) -> str:
+    r"""Return a path as the value of an ssh option.
+
+    ssh splits values at spaces, ends them at `#`, reads `\` before quotes, and expands `%` and `${`.
+
+    Raises:
+        Misconfigured: the path holds a line break or `${`, which ssh cannot take literally.
+    """
+    text = str(path)
+    if "\n" in text or "${" in text:
+        raise Misconfigured(f"ssh cannot use the path {text!r}, because it holds a line break or ${{. Rename it.")
+    literal = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{literal}"'
 
 
 def _as_file(data: bytes | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sandbox.control import process
 from sandbox.control.errors import ApiError
+from sandbox.control.quoting import ssh_path
 
 CONNECT_WITHIN = 5  # seconds
 CONNECTION_KEPT = 60  # seconds after its last use
@@ -82,13 +83,13 @@ class Door:
         self._sockets = Path(tempfile.gettempdir()) / f"dumont-{cloud_id[:16]}"
         settings = {
             "User": "root",
-            "IdentityFile": key,
+            "IdentityFile": ssh_path(key),
             "IdentitiesOnly": "yes",
             "IdentityAgent": "none",
             "BatchMode": "yes",
             # Accepts a host that was never seen, refuses one whose key has changed.
             "StrictHostKeyChecking": "accept-new",
-            "UserKnownHostsFile": known_hosts,
+            "UserKnownHostsFile": ssh_path(known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
             "HashKnownHosts": "no",
             "UpdateHostKeys": "no",
@@ -98,7 +99,7 @@ class Door:
             # A new connection costs 140 ms of handshake, a shared one 10 ms.
             "ControlMaster": "auto",
             "ControlPersist": CONNECTION_KEPT,
-            "ControlPath": f"{self._sockets}/%k",
+            "ControlPath": ssh_path(self._sockets, "/%k"),
             "LogLevel": "ERROR",
         }
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shlex
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from sandbox.control import process
 from sandbox.control.errors import ApiError
+from sandbox.control.quoting import remote_shell
 from sandbox.control.ssh import Machine
 
 WORKSPACE = "/workspace"
@@ -215,7 +215,7 @@ def _host(machine: Machine) -> str:
 
 def _over(machine: Machine) -> list[str]:
     """rsync adds the host itself."""
-    return ["-e", shlex.join(["ssh", *machine.options[:-1]])]
+    return ["-e", remote_shell(["ssh", *machine.options[:-1]])]
 
 
 async def _rsync(

@@ -64,7 +64,7 @@ def prepare(state: StateDir, config: CloudConfig, secrets: Secrets, ports: Inner
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(home / "s3.json", json.dumps(_identities(secrets), indent=1))
     write_private(home / "security.toml", _security(secrets))
-    write_private(home / "options", "".join(f"{name}={value}\n" for name, value in _options(home, secrets, ports)))
+    write_private(home / "options", "".join(f"{name}={value}\n" for name, value in _options(secrets, ports)))
     weed = program().resolve()
     return [
         *(sys.executable, "-u", "-m", "sandbox.store.front", "--bucket", secrets.b2_bucket),
@@ -72,7 +72,8 @@ def prepare(state: StateDir, config: CloudConfig, secrets: Secrets, ports: Inner
         *("bwrap", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev"),
         *("--bind", str(tmp), "/tmp"),  # noqa: S108 - this is the store's own
         *("--ro-bind", str(weed.parent), str(weed.parent), "--bind", str(home), str(home), "--chdir", str(home)),
-        *(str(weed), f"-logdir={logs}", "mini", f"-dir={data}", f"-options={home / 'options'}"),
+        # Its options split paths at commas, so it gets none.
+        *(str(weed), f"-logdir={logs.name}", "mini", f"-dir={data.name}", "-options=options"),
     ]
 
 
@@ -83,7 +84,7 @@ def shell(state: StateDir) -> list[str]:
     return [str(program()), f"-logdir={state.store / 'log'}", "shell", *servers]
 
 
-def _options(home: Path, secrets: Secrets, ports: InnerPorts) -> list[tuple[str, object]]:
+def _options(secrets: Secrets, ports: InnerPorts) -> list[tuple[str, object]]:
     return [
         ("ip", LOOPBACK),
         ("ip.bind", LOOPBACK),
@@ -99,7 +100,7 @@ def _options(home: Path, secrets: Secrets, ports: InnerPorts) -> list[tuple[str,
         ("s3.port.iceberg", 0),
         ("s3.port.lance", 0),
         ("s3.localSocket", "/tmp/s3.sock"),  # noqa: S108 - the store's own /tmp
-        ("s3.config", home / "s3.json"),
+        ("s3.config", "s3.json"),
         ("bucket", f"{secrets.b2_bucket},{secrets.r2_bucket}"),  # made when they are missing
         ("admin.ui", "false"),
         ("admin.port", ports.admin),
