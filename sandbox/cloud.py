@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import signal
 import stat
@@ -229,7 +230,7 @@ class Cloud:
     def command(self, verb: str) -> str:
         """The command line with which a person does something to this cloud."""
         default = DEFAULT_STATE_DIR.resolve() == self.state.root
-        return f"python -m sandbox {verb}" + ("" if default else f" --state-dir {self.state.root}")
+        return f"python -m sandbox {verb}" + ("" if default else f" --state-dir {shlex.quote(str(self.state.root))}")
 
     # ── down ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

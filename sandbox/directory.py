@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from sandbox.state import DEFAULT_STATE_DIR
 
 ANOTHER = "Give another directory (--state-dir, or STATE_DIR of the suites)."
+LONGEST = 400  # bytes; SQLite opens paths of at most 512
 # What a state directory may hold before its secrets are written, when the very first start was cut short.
 _FIRST = {"logs", "keys", "machines", "store", "lock"}
 _UNFINISHED = ".secrets.json."
@@ -33,9 +35,10 @@ def prepare(root: Path) -> None:
     """Create a state directory, or check that the existing one can be used.
 
     Raises:
-        Unusable: the path is no directory, the directory holds other files, belongs to another user, or is closed to
-            its user or open to others; or its parent does not exist.
+        Unusable: the path cannot be given to other programs, or is no directory; the directory holds other files,
+            belongs to another user, or is closed to its user or open to others; or its parent does not exist.
     """
+    _check_path(root)
     try:
         if root.exists():
             _check(root)
@@ -45,6 +48,18 @@ def prepare(root: Path) -> None:
         raise Unusable(
             f"The state directory {root} cannot be used: {error.strerror} ({error.filename}). {ANOTHER}"
         ) from error
+
+
+def _check_path(root: Path) -> None:
+    text = str(root)
+    if not text.isprintable():  # the surrogates that stand for bytes that are not UTF-8 are not printable either
+        raise Unusable(f"The state directory {text!r} has a control character or invalid UTF-8 in its path. {ANOTHER}")
+    if "${" in text:
+        raise Unusable(f"The state directory {text} has ${{ in its path, which ssh takes for a variable. {ANOTHER}")
+    if (length := len(os.fsencode(text))) > LONGEST:
+        raise Unusable(
+            f"The path of the state directory has {length} bytes, but may have at most {LONGEST}: {text}. {ANOTHER}"
+        )
 
 
 def _check(root: Path) -> None:
@@ -59,8 +74,8 @@ def _check(root: Path) -> None:
         raise Unusable(f"{root} holds other files, and a cloud needs a directory of its own. {ANOTHER}")
     if (mode := status.st_mode & 0o777) != stat.S_IRWXU:
         raise Unusable(
-            f"{root} has mode {mode:03o}, but a cloud keeps keys there and needs mode 700: chmod 700 {root}. Or give "
-            "another directory (--state-dir, or STATE_DIR of the suites)."
+            f"{root} has mode {mode:03o}, but a cloud keeps keys there and needs mode 700: "
+            f"chmod 700 {shlex.quote(str(root))}. Or give another directory (--state-dir, or STATE_DIR of the suites)."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -154,7 +155,9 @@ def read_env_file(path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise Misconfigured(f"{path} is not UTF-8 text: it must be a file of NAME=value lines.") from None
     except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}. Make it yours: chmod 600 {path}") from None
+        raise Misconfigured(
+            f"{path} cannot be read: {error.strerror}. Make it yours: chmod 600 {shlex.quote(str(path))}"
+        ) from None
     values: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         if binding.error or (binding.key and binding.value is None):
@@ -172,11 +175,11 @@ def _file_warnings(path: Path) -> Iterator[str]:
     """Who else may read the credentials in a file, or change them."""
     status = path.stat()
     if (mode := status.st_mode & 0o777) & 0o077:
-        yield f"{path} holds credentials and can be read by others (mode {mode:o}): chmod 600 {path}"
+        yield f"{path} holds credentials and can be read by others (mode {mode:o}): chmod 600 {shlex.quote(str(path))}"
     if status.st_uid not in {os.geteuid(), 0}:
         yield (
             f"{path} holds credentials and belongs to another user (number {status.st_uid}), who can read and change "
-            f"them: chown {os.geteuid()} {path}"
+            f"them: chown {os.geteuid()} {shlex.quote(str(path))}"
         )
 
 
@@ -199,6 +202,7 @@ def _private_key(value: str) -> Path:
         raise Misconfigured(f"SSH_KEY_PATH: {path} cannot be read by this user.")
     if (mode := path.stat().st_mode & 0o777) & 0o077:
         raise Misconfigured(
-            f"SSH_KEY_PATH: {path} can be read by others (mode {mode:o}), and ssh refuses such keys: chmod 600 {path}"
+            f"SSH_KEY_PATH: {path} can be read by others (mode {mode:o}), and ssh refuses such keys: "
+            f"chmod 600 {shlex.quote(str(path))}"
         )
     return path

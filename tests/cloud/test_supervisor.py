@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from sandbox.state import StateDir
 from sandbox.supervisor import Standing, standing
 from tests.accounts import ROOT_ONLY
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
+from tests.market_under_test import identity
 from tests.nightly import nightly_but
 
 DEADLINE = 30.0
@@ -203,7 +205,7 @@ def test_the_page_is_shown_at_the_port_that_it_has(own_cloud: CloudUnderTest, tm
     assert f"\n  web page     {page}\n" in up.stdout
     assert f"\nWeb page: {page}\n" in own_cloud.run("status").stdout
     browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" >{tmp_path}/opened\n')
+    browser.write_text('#!/bin/sh\necho "$1" >"$HOME/opened"\n')
     browser.chmod(0o755)
     command = own_cloud.command("open")
     plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
@@ -448,7 +450,8 @@ def on_machine(cloud: CloudUnderTest, machine: dict[str, Any], script: str) -> s
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes")
     return subprocess.run(
         [
-            *("ssh", "-F", "none", "-i", cloud.environment["SSH_KEY_PATH"], "-p", str(machine["ssh_port"])),
+            *("ssh", "-F", "none", *identity(Path(cloud.environment["SSH_KEY_PATH"]))),
+            *("-p", str(machine["ssh_port"])),
             *(f"-o{option}" for option in options),
             *("root@127.0.0.1", script),
         ],
@@ -611,6 +614,10 @@ def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUn
         (["up", "--state-dir", "/etc/passwd/cloud"], "because /etc/passwd is not a directory that exists"),
         (["up", "--state-dir", "/nowhere/cloud"], "because /nowhere is not a directory that exists. Create that first"),
         (["up", "--state-dir", "/etc"], "/etc holds other files"),
+        (["up", "--state-dir", "two\nlines"], "has a control character or invalid UTF-8 in its path. Give another"),
+        (["up", "--state-dir", "not \udcff UTF-8"], "has a control character or invalid UTF-8 in its path. Give"),
+        (["up", "--state-dir", "/a/${HOME}"], "/a/${HOME} has ${ in its path, which ssh takes for a variable."),
+        (["up", "--state-dir", "/a" + "/x" * 200], "state directory has 402 bytes, but may have at most 400: /a/x/x/"),
         (["reset", "--state-dir", "/etc"], "does not look like a cloud's state directory"),
         (["dance"], "invalid choice: 'dance'"),
         ([], "required: up|down|open|status|env|stop|start|bucket|clock|reset"),
@@ -643,7 +650,8 @@ def test_permissions_of_an_existing_directory_are_not_changed(own_cloud: CloudUn
     assert done.returncode == 2
     assert done.stderr == (
         f"{own_cloud.state_dir} has mode {mode:o}, but a cloud keeps keys there and needs mode 700: chmod 700 "
-        f"{own_cloud.state_dir}. Or give another directory (--state-dir, or STATE_DIR of the suites).\n"
+        f"{shlex.quote(str(own_cloud.state_dir))}. Or give another directory (--state-dir, or STATE_DIR of the "
+        "suites).\n"
     )
     assert own_cloud.state_dir.stat().st_mode & 0o777 == mode
 
