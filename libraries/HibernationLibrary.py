@@ -166,9 +166,12 @@ class HibernationLibrary:
             The id of the snapshot.
 
         Raises:
-            AssertionError: it has not, or the hibernation failed; at once then, and with the product's reason.
+            AssertionError: it has not; the hibernation failed, or is overdue and has not begun: at once then, with the
+                reason.
         """
-        waited = hibernating.wait_until_hibernated(target.current().dumont, machine.id, timeout.total_seconds())
+        waited = hibernating.wait_until_hibernated(
+            target.current().dumont, machine.id, timeout.total_seconds(), told=self._told.get(machine.id)
+        )
         tell(f"Hibernated: snapshot {waited.value}, {waited.seconds:.1f} s after we began to wait")
         report.current().resources["snapshot_id"] = waited.value
         target.current().snapshots.taken_by_product(machine.id, waited.value)

@@ -17,7 +17,7 @@ from library_parts.results import Results, keep, output_dir
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report
-from rekindle.tables import checks_table, machines_table
+from rekindle.tables import checks_table, link, machines_table
 from rekindle.timeline import timeline
 
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")
@@ -131,7 +131,7 @@ class MetricsLibrary:
             logger.info(picture, html=True)
         logger.info(machines_table(report.machines.values(), report.now()), html=True)
         logger.info(checks_table(report.checks, report.failed_checks), html=True)
-        logger.info(f'Report: <a href="{path.name}">{path.name}</a>', html=True)
+        logger.info(f"Report: {link(path.name)}", html=True)
         logger.console(KNOWN.redact("\n".join([*report.summary(error=error), f"Report: {path.name}"])).text)
         return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import PRODUCTS_DISK_GB, Expected
 from rekindle.standby import Standby
+from rekindle.tables import link
 from rekindle.variables import BY_NAME, GPUS
 from rekindle.waiting import Timeout, wait_until
 from rekindle.wording import in_words, named
@@ -160,8 +162,8 @@ class PageLibrary:
         keep(path)
         picture = base64.b64encode(path.read_bytes()).decode()
         logger.info(
-            f'<a href="{SCREENSHOTS}/{path.name}">{path.name}</a><br>'
-            f'<img src="data:image/png;base64,{picture}" alt="{name}" style="max-width:100%;width:860px">',
+            f"{link(f'{SCREENSHOTS}/{path.name}', path.name)}<br>"
+            f'<img src="data:image/png;base64,{picture}" alt="{html.escape(name)}" style="max-width:100%;width:860px">',
             html=True,
         )
         tell(f"Screenshot: {name}")

@@ -159,20 +159,30 @@ def wait_until_begun(
 
 
 def wait_until_hibernated(
-    detector: Detector, instance_id: int, timeout: float, clock: Clock | None = None
+    detector: Detector, instance_id: int, timeout: float, clock: Clock | None = None, told: IdleTime | None = None
 ) -> Waited[str]:
-    """Waits until the product says that it has hibernated a machine, and returns the id of its snapshot.
+    """Wait until the product reports that it has hibernated a machine, and return the id of its snapshot.
+
+    Args:
+        detector: the product.
+        instance_id: which machine.
+        timeout: seconds.
+        clock: time and pause.
+        told: the idle time after which it must begin; None when that is not known.
 
     Raises:
-        Timeout: it has not, or it failed; says what it knew last, and why it failed.
+        Timeout: it has not, it failed, or it is overdue and has not begun; names the last status and the reason.
         Mismatch: it says so without naming a snapshot.
     """
+    now = (clock or Clock()).now
     waited = wait_until(
         f"machine {instance_id} to be hibernated",
         lambda: detector.hibernation(instance_id),
         lambda seen: seen.get("status") == "hibernated",
         timeout=timeout,
-        hopeless=_failed,
+        hopeless=lambda seen: (
+            _failed(seen) or (told.overdue(now()) if told and seen.get("status") not in BEGUN else None)
+        ),
         describe=_described,
         clock=clock,
     )

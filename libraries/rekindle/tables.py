@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from urllib.parse import quote
 
 from rekindle.money import amount
 from rekindle.report import Check, FailedCheck, MachineCost, counts, summed_up
@@ -23,6 +24,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, red_rows: 
         for row, cells in enumerate(rows)
     )
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>'
+
+
+def link(path: str, text: str | None = None) -> str:
+    """A link from log.html to a file; `path` is relative to the output directory, and its text when there is none."""
+    return f'<a href="{quote(path)}">{escape(text or path)}</a>'
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -151,6 +151,19 @@ def test_a_failed_hibernation_ends_the_wait_at_once_and_says_why() -> None:
     assert time.seconds == 0
 
 
+def test_an_overdue_hibernation_that_has_not_begun_ends_the_wait() -> None:
+    time = FakeTime()
+    with pytest.raises(Timeout, match="should take 56 s at most"):
+        wait_until_hibernated(Detector({}), 7, 600, time.clock(), TOLD)
+    assert 56 < time.seconds < 65
+
+
+def test_a_hibernation_that_has_begun_may_take_its_time() -> None:
+    time = FakeTime()
+    with pytest.raises(Timeout, match="limit 600 s"):
+        wait_until_hibernated(Detector({"status": "hibernating"}), 7, 600, time.clock(), TOLD)
+
+
 def test_a_hibernation_without_a_snapshot_is_none() -> None:
     with pytest.raises(Mismatch, match="machine 7 is hibernated, but names no snapshot"):
         wait_until_hibernated(Detector({"status": "hibernated", "snapshot_id": None}), 7, 60, FakeTime().clock())
