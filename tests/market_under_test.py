@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -17,10 +18,15 @@ from sandbox.state import CloudConfig, Ports, StateDir
 PATIENCE = 60.0
 
 
+def identity(key: Path) -> list[str]:
+    """The option that names a private key; ssh expands per cent signs in it."""
+    return ["-i", str(key).replace("%", "%%")]
+
+
 def ssh_command(port: int, key: Path, script: str) -> list[str]:
     """The command that runs a script on a machine."""
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
-    return ["ssh", "-i", str(key), "-p", str(port), *(f"-o{option}" for option in options), "root@127.0.0.1", script]
+    return ["ssh", *identity(key), "-p", str(port), *(f"-o{option}" for option in options), "root@127.0.0.1", script]
 
 
 def ssh(port: int, key: Path, script: str) -> subprocess.CompletedProcess[str]:
@@ -61,9 +67,14 @@ def processes_about(path: Path) -> list[int]:
             command_line = (process / "cmdline").read_bytes().decode(errors="replace")
         except OSError:  # it has ended, or is somebody else's
             continue
-        if str(path) in command_line or any(mounted in mount for mount in mounts):
+        if str(path) in command_line or any(mounted in _unescaped(mount) for mount in mounts):
             found.append(int(process.name))
     return found
+
+
+def _unescaped(mount: str) -> str:
+    """A path of mountinfo, in which the kernel writes spaces and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), mount)
 
 
 def wait_until_none_is_about(path: Path) -> None:

@@ -55,7 +55,8 @@ async def main():
     (folder / "machines").mkdir()
     host = Host(folder / "machines")
     port = await host.boot(MachineSpec(1, authorized_keys=((folder / "key.pub").read_text().strip(),)))
-    ssh = ["ssh", "-i", str(key), "-p", str(port), "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null",
+    ssh = ["ssh", "-i", str(key).replace("%", "%%"), "-p", str(port),
+           "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null",
            "-oLogLevel=ERROR", "root@127.0.0.1", "whoami; touch /workspace/x; stat -c %U /workspace/x; ps ax | wc -l"]
     process = await asyncio.create_subprocess_exec(*ssh)
     code = await process.wait()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +73,7 @@ def test_an_env_file_that_others_can_read_is_warned_of(stage: Stage, tmp_path: P
     options = ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--variable", f"ENV_FILE:{file}")
     ended = Run(tmp_path / "run", (*options, "--test", "Dumont API Is Healthy")).to_its_end()
     ended.passed()
-    warning = f"{file} holds credentials and can be read by others (mode 644): chmod 600 {file}"
+    warning = f"{file} holds credentials and can be read by others (mode 644): chmod 600 {shlex.quote(str(file))}"
     assert f"[ WARN ] {warning}" in ended.console
 
 

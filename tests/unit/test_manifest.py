@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -149,7 +150,7 @@ def test_a_file_that_keeps_changing_is_named(tree: Path, tmp_path: Path) -> None
 def test_a_file_that_changes_once_is_read_again(tree: Path, tmp_path: Path) -> None:
     """Same size, and the old time put back: only the time of the change itself betrays it."""
     once = f"""
-        if mkdir {tmp_path}/done 2>/dev/null; then
+        if mkdir {shlex.quote(str(tmp_path / "done"))} 2>/dev/null; then
             echo HELLO >./plain.txt; touch -d @{LONG_AGO // 10**9}.{LONG_AGO % 10**9} ./plain.txt
         fi
         exec {shutil.which("sha256sum")} "$@" """

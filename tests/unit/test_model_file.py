@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +67,9 @@ def test_tells_how_far_it_is(tmp_path: Path) -> None:
         "package Fast; my $now = 0; *CORE::GLOBAL::time = sub { return $now++ }; 1;\n", encoding="utf-8"
     )
     path = tools(
-        tmp_path / "tools", without=("perl",), replaced={"perl": f'exec /usr/bin/perl -I{tmp_path} -MFast "$@"'}
+        tmp_path / "tools",
+        without=("perl",),
+        replaced={"perl": f'exec /usr/bin/perl -I{shlex.quote(str(tmp_path))} -MFast "$@"'},
     )
     seen: list[Done] = []
     create_model_file(LocalMachine(path), str(tmp_path), "n", 1 << 20, seen.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,12 @@ def test_credentials_travel_in_private_files_only(
     monkeypatch.setenv("RESTIC_PASSWORD", "another canary")
     restic.write_text(
         f"""#!/bin/bash
-        {{ echo "$@"; env; }} >{tmp_path}/seen
+        cd {shlex.quote(str(tmp_path))}
+        {{ echo "$@"; env; }} >seen
         while [ "$1" != --password-file ]; do shift; done
-        cat "$2" "$AWS_SHARED_CREDENTIALS_FILE" >{tmp_path}/files
-        stat -c %a "$2" "$AWS_SHARED_CREDENTIALS_FILE" "$HOME" >{tmp_path}/modes
-        echo "$HOME" >{tmp_path}/home
+        cat "$2" "$AWS_SHARED_CREDENTIALS_FILE" >files
+        stat -c %a "$2" "$AWS_SHARED_CREDENTIALS_FILE" "$HOME" >modes
+        echo "$HOME" >home
         echo '[{{"id": "1234abcd", "tree": "cafe"}}]'
         """
     )
@@ -91,7 +93,7 @@ def test_no_answer_is_unknown(restic: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_answer_that_nobody_asks_for_is_not_waited_for(restic: Path, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     pid_file.touch()
-    restic.write_text(f"#!/bin/bash\necho $$ >{pid_file}; exec sleep 300\n")
+    restic.write_text(f"#!/bin/bash\necho $$ >{shlex.quote(str(pid_file))}; exec sleep 300\n")
     with ResticWitness(STORE, "some/where", PASSWORD, "1234abcd"):
         pid = wait_until("restic to run", pid_file.read_text, bool, timeout=10).value.strip()
         assert Path("/proc", pid).exists()
