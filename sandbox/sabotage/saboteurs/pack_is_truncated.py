@@ -26,6 +26,7 @@ def sabotage(scene: Scene) -> None:
     @scene.on("snapshot.finished")
     def cut_a_pack(_: dict[str, Any]) -> None:
         if largest := scene.largest_since(before):
+            before.add(largest)  # never the same pack twice: that would change the damage, or undo it
             content = scene.store.get_object(Bucket=scene.bucket, Key=largest)["Body"].read()
             scene.store.put_object(Bucket=scene.bucket, Key=largest, Body=content[:-100])
             scene.acted(f"cut 100 bytes off {largest}")

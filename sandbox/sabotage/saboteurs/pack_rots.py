@@ -23,6 +23,7 @@ def sabotage(scene: Scene) -> None:
     @scene.on("snapshot.finished")
     def flip_a_byte(_: dict[str, Any]) -> None:
         if largest := scene.largest_since(before):
+            before.add(largest)  # never the same pack twice: that would change the damage, or undo it
             content = bytearray(scene.store.get_object(Bucket=scene.bucket, Key=largest)["Body"].read())
             content[len(content) // 2] ^= 1
             scene.store.put_object(Bucket=scene.bucket, Key=largest, Body=bytes(content))

@@ -1,5 +1,6 @@
 """A restore leaves one file out, and says that it has finished."""
 
+from pathlib import Path
 from typing import Any
 
 from sandbox.sabotage.files import keeping_times, regular_files
@@ -12,11 +13,13 @@ SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failover
 
 
 def sabotage(scene: Scene) -> None:
+    chosen: dict[int, Path] = {}  # by machine: the same file each time, so that one is missing and not two
+
     @scene.on("restore.finished")
     def drop_a_file(data: dict[str, Any]) -> None:
         workspace = scene.machine_dir(data["instance_id"]) / "workspace"
         files = regular_files(workspace)
-        dropped = files[len(files) // 2]
+        dropped = chosen.setdefault(data["instance_id"], files[len(files) // 2])
         with keeping_times(dropped.parent):
-            dropped.unlink()
+            dropped.unlink(missing_ok=True)
         scene.acted(f"removed {str(dropped.relative_to(workspace))!r}")

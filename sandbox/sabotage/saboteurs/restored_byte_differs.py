@@ -1,5 +1,6 @@
 """A restored file has one other byte, and the right size and time."""
 
+from pathlib import Path
 from typing import Any
 
 from sandbox.sabotage.files import keeping_times, regular_files
@@ -12,6 +13,8 @@ SUITES = ("wake_hibernation", "large_snapshot", "many_files", "multiple_failover
 
 
 def sabotage(scene: Scene) -> None:
+    written: dict[Path, int] = {}
+
     @scene.on("restore.finished")
     def flip_a_byte(data: dict[str, Any]) -> None:
         workspace = scene.machine_dir(data["instance_id"]) / "workspace"
@@ -19,6 +22,8 @@ def sabotage(scene: Scene) -> None:
         with keeping_times(largest), largest.open("r+b") as file:
             file.seek(largest.stat().st_size // 2)
             byte = file.read(1)[0]
-            file.seek(-1, 1)
-            file.write(bytes([byte ^ 1]))
+            if byte != written.get(largest):  # the damage is still there: another flip would undo it
+                written[largest] = byte ^ 1
+                file.seek(-1, 1)
+                file.write(bytes([written[largest]]))
         scene.acted(f"flipped a bit in the middle of {str(largest.relative_to(workspace))!r}")
