@@ -64,6 +64,12 @@ class FaultsLibrary:
             )
 
     @keyword
+    def breakable_target_is_open(self) -> bool:
+        """Return whether the open target is a cloud for this process alone whose network and clocks can be broken."""
+        opened = target.opened()
+        return opened is not None and opened.choice.state_dir == "breakable"
+
+    @keyword
     def add_toxic(
         self,
         way: Way,

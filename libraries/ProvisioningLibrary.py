@@ -22,6 +22,7 @@ from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_st
 from rekindle import renting, target
 from rekindle.errors import Mismatch, RekindleError
 from rekindle.hiding import HidingAdapter
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.variable_checks import check, warnings
 from rekindle.variables import BY_NAME, GPUS
@@ -124,7 +125,7 @@ class ProvisioningLibrary:
             AssertionError: no such GPU is on offer (`WEATHER:`), or no market knows it.
         """
         cheapest = target.current().renter.offers(max_price=max_price, disk_gb=disk_gb, gpu_name=gpu_name)[0]
-        tell(f"On offer: {gpu_name}, from ${cheapest.dph_total:.3f}/h")
+        tell(f"On offer: {gpu_name}, from {dollars(cheapest.dph_total, 4)}/h")
 
     @keyword
     def close_target(self) -> None:
@@ -265,13 +266,16 @@ class ProvisioningLibrary:
         """Destroys every machine of this run that is still there, and proves that it is gone. For suite teardowns.
 
         Its CPU standby goes with a machine, and is proven gone as well. The snapshots of this run are deleted, except
-        hibernations that are kept for another day.
+        hibernations that are kept for another day. Does nothing when no target is open, as after a setup that failed:
+        `Close Target` has settled everything before.
 
         Raises:
             AssertionError: at least one could not be destroyed, or not be proven gone; or was found stopped, although
                 its disk is paid for; names all of them.
         """
-        opened = target.current()
+        if (opened := target.opened()) is None:
+            logger.info("No target is open, so nothing of this run is left.")
+            return
         left = [machine for machine in opened.machines.values() if not machine.gone]
         failures: list[str] = []
         try:

@@ -40,13 +40,14 @@ class Run:
     folder: Path
     options: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    paths: tuple[str, ...] = ("suites",)
 
     def start(self) -> subprocess.Popen[str]:
         """Starts it in a session of its own, as a terminal does."""
         plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         no_file = ("--variable", f"ENV_FILE:{os.devnull}")
         return subprocess.Popen(
-            [sys.executable, "-m", "robot", "--outputdir", str(self.folder), *no_file, *self.options, "suites"],
+            [sys.executable, "-m", "robot", "--outputdir", str(self.folder), *no_file, *self.options, *self.paths],
             cwd=PROJECT_DIR,
             env=plain | dict(self.environment),
             stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@ Documentation     Connections are slow, or break in the middle: work takes longe
 
 Resource          ../../resources/faults.resource
 
+Suite Setup       Open A Cloud To Be Broken
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Mend And Publish Report
 

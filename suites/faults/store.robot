@@ -3,6 +3,7 @@ Documentation     The store goes away or refuses: no snapshot is called whole th
 
 Resource          ../../resources/faults.resource
 
+Suite Setup       Open A Cloud To Be Broken
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Mend And Publish Report
 

@@ -3,6 +3,7 @@ Documentation     The market lists nothing, or a clock is wrong: neither product
 
 Resource          ../../resources/faults.resource
 
+Suite Setup       Open A Cloud To Be Broken
 Suite Teardown    Destroy All Machines And Prove It
 Test Teardown     Mend And Publish Report
 

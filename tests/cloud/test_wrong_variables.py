@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.variables import VARIABLES
+from tests.cloud_under_test import PROJECT_DIR
 from tests.suites_under_test import SETUP_FAILED, Run
 
 WRONG = {"a wrong type": "not,a;value", "zero": "0", "a negative number": "-1", "a huge number": "9" * 400}
@@ -34,3 +35,46 @@ def test_a_misspelled_variable_is_warned_of(tmp_path: Path) -> None:
     ended = Run(tmp_path, (*options, "--include", "sweep")).to_its_end()
     warning = "[ WARN ] The suites have no variable MAX_PRISE, so it has no effect. Did you mean MAX_PRICE?"
     assert ended.console.count(warning) == 1
+
+
+# Numbers that Robot Framework, Python or a type of an argument would choke on before the check of variables.
+IN_EVERY_SUITE = {
+    "LARGE_FILE_MB": "abc",
+    "MACHINE_MINUTES": "1e400",
+    "MAX_PRICE": "inf",
+    "BUDGET_USD": "much",
+    "CYCLES": "${None}",
+    "DISK_GB": "5 GB",
+    "GONE_TIMEOUT": "soon",
+    "STATE_DIR": "temp",
+}
+FILES = sorted(str(path.relative_to(PROJECT_DIR)) for path in PROJECT_DIR.glob("suites/**/[!_]*.robot"))
+FOLDERS = sorted({str(Path(file).parent) for file in FILES})
+
+
+@pytest.mark.parametrize("started", [FILES, FOLDERS], ids=["each file alone", "each folder alone"])
+def test_every_suite_refuses_wrong_values(tmp_path: Path, started: list[str]) -> None:
+    options = [word for name, value in IN_EVERY_SUITE.items() for word in ("--variable", f"{name}:{value}")]
+    ended = Run(tmp_path, tuple(options), paths=tuple(started)).to_its_end()
+    assert len(ended.failures) == ended.exit_code > len(started)
+    for test, message in ended.failures.items():
+        assert message.startswith(SETUP_FAILED), (test, message)
+        sentences = message.removeprefix(SETUP_FAILED).splitlines()
+        assert sorted(sentence.partition(" must be ")[0] for sentence in sentences) == sorted(IN_EVERY_SUITE), test
+
+
+def test_a_variable_file_is_checked_too(tmp_path: Path) -> None:
+    values = tmp_path / "values.py"
+    values.write_text(
+        "SMALL_FILES = [3]\nDISK_GB = {'size': 20}\nMAX_PRICE = float('nan')\nCYCLES = None\nHEADLESS = ''\n"
+    )
+    ended = Run(tmp_path, ("--variablefile", str(values), "--include", "sweep")).to_its_end()
+    (message,) = ended.failures.values()
+    sentences = message.removeprefix(SETUP_FAILED).splitlines()
+    assert sorted(sentence.rpartition("; it is ")[2] for sentence in sentences) == [
+        "''.",
+        "None.",
+        "[3].",
+        "nan.",
+        "{'size': 20}.",
+    ]
