@@ -185,7 +185,7 @@ def test_the_foreground_tells_how_to_use_it_and_ends_in_order(own_cloud: CloudUn
             said += line
         for part in PARTS:
             assert re.search(rf"^  {part} .* ready after", said, re.MULTILINE), said
-        assert f'eval "$(python -m sandbox env --state-dir {own_cloud.state_dir})"' in said
+        assert f'eval "$(python -m sandbox env --state-dir {shlex.quote(str(own_cloud.state_dir))})"' in said
         all_processes = processes(own_cloud)
         foreground.send_signal(number)
         assert foreground.wait(DEADLINE) == 0
@@ -283,7 +283,7 @@ def test_the_store_is_stopped_and_started_while_the_rest_runs_on(own_cloud: Clou
     assert not before.parts["store"].is_alive()
     status = own_cloud.run("status")
     assert status.returncode == 1
-    again = f"python -m sandbox start --state-dir {own_cloud.state_dir} store"
+    again = f"python -m sandbox start --state-dir {shlex.quote(str(own_cloud.state_dir))} store"
     assert re.search(rf"^  store .* is stopped; start it: {again}$", status.stdout, re.MULTILINE), status.stdout
     assert len(re.findall(r" answers$", status.stdout, re.MULTILINE)) == 2
     assert "was stopped already" in own_cloud.run("stop", "store").stdout

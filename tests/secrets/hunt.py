@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ AT_HOME = (
 NOT_OURS = {".git", ".venv"}
 
 TALKATIVE_BROWSER = """#!/bin/sh
-exec '{program}' --enable-logging=stderr --v=1 "$@" 2>>'{log}'
+exec {program} --enable-logging=stderr --v=1 "$@" 2>>{log}
 """
 SHARED = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - they are searched
 
@@ -137,7 +138,8 @@ class Ground:
             (self.folder / name).mkdir()
         self.cloud = CloudUnderTest(self.folder / "cloud")
         if program := browsers.choose(None, "").path:
-            self.browser.write_text(TALKATIVE_BROWSER.format(program=program, log=self.browser_log))
+            script = TALKATIVE_BROWSER.format(program=shlex.quote(str(program)), log=shlex.quote(str(self.browser_log)))
+            self.browser.write_text(script)
             self.browser.chmod(0o700)
 
     @property

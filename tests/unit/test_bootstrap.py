@@ -49,8 +49,11 @@ PROGRAMS = ("restic", "rsync", "ssh", "sshd", "bwrap", "openssl", "chromium", "f
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
+    return make_checkout(tmp_path / "checkout")
+
+
+def make_checkout(folder: Path) -> Path:
     """A checkout with a PATH of its own in `bin`, on which python3 is a stand-in."""
-    folder = tmp_path / "checkout"
     (folder / "bin").mkdir(parents=True)
     shutil.copy(PROJECT_DIR / "bootstrap", folder)
     for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
@@ -126,3 +129,25 @@ def test_an_installation_that_fails_names_its_log(checkout: Path) -> None:
     log = checkout / ".venv" / "install.log"
     assert f"bootstrap: the installation failed; its last lines ({log} has all of them):" in done.stderr
     assert done.stderr.endswith("ERROR: No matching distribution\n")
+
+
+@pytest.mark.parametrize("name", ["it's 100% mine", "-dash #1 & (ünï) *?[x];~,="])
+def test_a_checkout_may_have_an_odd_path(tmp_path: Path, name: str) -> None:
+    checkout = make_checkout(tmp_path / name)
+    for program in PROGRAMS:
+        provide(checkout, program)
+    done = bootstrap(checkout)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["a:b", 'a"b', "a`b", "a\\b", "a$b", "two\nlines"])
+def test_a_path_that_no_environment_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    checkout = tmp_path / name
+    checkout.mkdir()
+    shutil.copy(PROJECT_DIR / "bootstrap", checkout)
+    done = subprocess.run([checkout / "bootstrap"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bootstrap: the path of the checkout, ")
+    assert done.stderr.endswith(' has a line break or one of : " ` \\ $ in it: move it elsewhere\n')
+    assert done.stderr.count("\n") == 1
+    assert not (checkout / ".venv").exists()
