@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.sabotage.saboteur import OWN, Saboteur, Unusable, load, saboteur, saboteurs
+from sandbox.sabotage.scene import Scene
 from tests.cloud_under_test import PROJECT_DIR
 from tests.detection import table
 from tests.detection.__main__ import EVERY_DAY
@@ -95,6 +96,14 @@ def test_the_one_in_the_documentation_is_one(tmp_path: Path) -> None:
     example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "flat_modes.py").write_text(example[0])
     assert load(tmp_path / "flat_modes.py").noticed.search(FLATTENED)
+
+
+def test_the_documentation_names_what_a_scene_has() -> None:
+    page = (PROJECT_DIR / "docs" / "sabotage.md").read_text()
+    rows = re.findall(r"^\| (`.*`) \| ", page[page.index("| of the scene |") :], re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`(\w+)", row)]
+    assert "machine_dir" in names
+    assert [name for name in names if not hasattr(Scene, name)] == []
 
 
 @pytest.mark.parametrize(
