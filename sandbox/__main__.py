@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from sandbox.clocks import PARTS as CLOCKS
 from sandbox.clocks import SEEN_WITHIN
 from sandbox.cloud import Cloud, Profile, Refused, Wishes
-from sandbox.environment import client_environment
+from sandbox.environment import client_environment, quoted
 from sandbox.page import login_address, show
 from sandbox.parts import PARTS
 from sandbox.processes import ProcessId, process_id
@@ -97,7 +96,7 @@ def _env(cloud: Cloud, options: argparse.Namespace) -> int:
         print(json.dumps(values, indent=1))
     else:
         for name, value in values.items():
-            print(f"export {name}={shlex.quote(value)}")
+            print(f"export {name}={quoted(value)}")
     if cloud.standing() is None:
         print(f"Note: the cloud is down. Start it: {cloud.command('up')}", file=sys.stderr)
     return 0

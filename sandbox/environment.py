@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from sandbox.state import CloudConfig, Secrets, StateDir
 
 
@@ -35,3 +37,13 @@ def client_environment(state: StateDir, config: CloudConfig, keys: Secrets) -> d
         "SANDBOX_CONTROL_TOKEN": keys.admin_token,
         **({"TOXIPROXY_URL": config.network_url} if config.network_url else {}),
     }
+
+
+def quoted(value: str) -> str:
+    """Return a value as both shells and `.env` files read it.
+
+    The two differ on apostrophes and backslashes together with `$` or a backquote: there the form is that of shells.
+    """
+    if not {"'", "\\"} & set(value) or {"$", "`"} & set(value):
+        return shlex.quote(value)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from rekindle.ssh import ssh_path
 from rekindle.waiting import wait_until
 from sandbox.state import CloudConfig, Ports, StateDir
 
@@ -19,8 +20,8 @@ PATIENCE = 60.0
 
 
 def identity(key: Path) -> list[str]:
-    """The option that names a private key; ssh expands per cent signs in it."""
-    return ["-i", str(key).replace("%", "%%")]
+    """The option that names a private key. Not `-i`, which takes no path with a per cent sign."""
+    return ["-o", f"IdentityFile={ssh_path(key)}"]
 
 
 def ssh_command(port: int, key: Path, script: str) -> list[str]:

@@ -46,6 +46,7 @@ asyncio.run(main())
 AS_A_USER = """
 import asyncio, subprocess, sys
 from pathlib import Path
+from sandbox.control.quoting import ssh_path
 from sandbox.hosts import Host, MachineSpec
 
 async def main():
@@ -55,7 +56,7 @@ async def main():
     (folder / "machines").mkdir()
     host = Host(folder / "machines")
     port = await host.boot(MachineSpec(1, authorized_keys=((folder / "key.pub").read_text().strip(),)))
-    ssh = ["ssh", "-i", str(key).replace("%", "%%"), "-p", str(port),
+    ssh = ["ssh", "-oIdentityFile=" + ssh_path(key), "-p", str(port),
            "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null",
            "-oLogLevel=ERROR", "root@127.0.0.1", "whoami; touch /workspace/x; stat -c %U /workspace/x; ps ax | wc -l"]
     process = await asyncio.create_subprocess_exec(*ssh)

@@ -25,8 +25,8 @@ from rekindle.waiting import Timeout, wait_until
 CONFIG = """\
 ListenAddress 127.0.0.1
 Port {port}
-HostKey "{folder}/host"
-AuthorizedKeysFile "{folder}/user.pub"
+HostKey {host_key}
+AuthorizedKeysFile {keys}
 PidFile none
 StrictModes no
 UsePAM no
@@ -64,7 +64,13 @@ class Server:
 
     def start(self) -> None:
         config = self.folder / "config"
-        config.write_text(CONFIG.format(port=self.port, folder=self.folder, sessions=self._sessions))
+        text = CONFIG.format(
+            port=self.port,
+            host_key=ssh.ssh_path(self.folder / "host").replace("%%", "%"),  # no tokens are expanded in it
+            keys=ssh.ssh_path(self.folder / "user.pub"),
+            sessions=self._sessions,
+        )
+        config.write_text(text)
         folder = str(self.folder)
         jail = ["bwrap", "--die-with-parent", "--unshare-pid", "--dev-bind", "/", "/", "--proc", "/proc"]
         jail += ["--tmpfs", "/run", "--dir", "/run/sshd", "--tmpfs", str(Path.home()), "--bind", folder, folder]

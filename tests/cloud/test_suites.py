@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.waiting import hold_for, wait_until
+from sandbox.environment import quoted
 from tests.suites_under_test import WITHIN, Run, Stage
 
 LEFT_AFTER = 10.0  # seconds after which nothing of a run that was cut off may be rented
@@ -68,7 +69,7 @@ def test_an_env_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_an_env_file_that_others_can_read_is_warned_of(stage: Stage, tmp_path: Path) -> None:
     file = tmp_path / "my.env"
-    file.write_text("".join(f"{name}='{value}'\n" for name, value in stage.cloud.environment.items()))
+    file.write_text("".join(f"{name}={quoted(value)}\n" for name, value in stage.cloud.environment.items()))
     file.chmod(0o644)
     options = ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--variable", f"ENV_FILE:{file}")
     ended = Run(tmp_path / "run", (*options, "--test", "Dumont API Is Healthy")).to_its_end()

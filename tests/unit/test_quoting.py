@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from rekindle import ssh as library
 from rekindle.errors import Misconfigured
+from rekindle.settings import read_env_file
 from rekindle.tables import link
 from sandbox.control import quoting as product
+from sandbox.environment import quoted
 
 QUOTES: dict[str, Callable[[Path], str]] = {"control plane": product.ssh_path, "SSH of the libraries": library.ssh_path}
 ODD = "- '\"%\\#$,;:=*?[]{}~&|<>()`!\tü漢k"
@@ -87,6 +89,20 @@ def test_rsync_splits_its_remote_shell_into_the_same_words(words: list[str], tmp
     shell = product.remote_shell([sys.executable, str(show), str(tmp_path / "words"), *words])
     subprocess.run(["rsync", "-e", shell, "host:/from", tmp_path / "to"], capture_output=True, check=False)
     assert json.loads((tmp_path / "words").read_text())[: len(words)] == words
+
+
+@SLOW
+@given(value=st.text(st.sampled_from(ODD), max_size=12))
+@example(value="rek it's 100%/key")
+def test_a_printed_variable_is_read_by_shells_and_from_files(value: str, tmp_path: Path) -> None:
+    line = f"export NAME={quoted(value)}"
+    shell = subprocess.run(
+        ["bash", "-c", 'eval "$1"; printf %s "$NAME"', "-", line], capture_output=True, text=True, check=True
+    )
+    assert shell.stdout == value
+    if not {"'", "\\"} & set(value) or not {"$", "`"} & set(value):
+        (tmp_path / ".env").write_text(line + "\n", encoding="utf-8")
+        assert read_env_file(tmp_path / ".env") == {"NAME": value}
 
 
 def test_links_lead_to_files_with_odd_names() -> None:

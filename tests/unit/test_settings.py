@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from rekindle.errors import Misconfigured
 from rekindle.settings import Settings, read_env_file
+from sandbox.environment import quoted
 
 NAMES = [name.upper() for name, field in Settings.model_fields.items() if field.description]
 
@@ -141,7 +143,8 @@ def test_a_key_that_others_can_read(full: dict[str, str], key: Path) -> None:
     with pytest.raises(Misconfigured) as error:
         Settings.from_mapping(full)
     assert str(error.value) == (
-        f"SSH_KEY_PATH: {key} can be read by others (mode 640), and ssh refuses such keys: chmod 600 {key}"
+        f"SSH_KEY_PATH: {key} can be read by others (mode 640), and ssh refuses such keys: "
+        f"chmod 600 {shlex.quote(str(key))}"
     )
 
 
@@ -154,7 +157,7 @@ def test_a_key_in_the_home_directory(full: dict[str, str], key: Path, monkeypatc
 
 
 def write(path: Path, values: dict[str, str], mode: int = 0o600) -> Path:
-    path.write_text("".join(f"export {name}='{value}'\n" for name, value in values.items()))
+    path.write_text("".join(f"export {name}={quoted(value)}\n" for name, value in values.items()))
     path.chmod(mode)
     return path
 
@@ -192,7 +195,7 @@ def test_a_file_that_is_named_must_be_there(
 def test_a_file_that_others_can_read_is_warned_of(full: dict[str, str], tmp_path: Path) -> None:
     file = write(tmp_path / ".env", full, 0o644)
     assert Settings.from_environment(file).warnings == (
-        f"{file} holds credentials and can be read by others (mode 644): chmod 600 {file}",
+        f"{file} holds credentials and can be read by others (mode 644): chmod 600 {shlex.quote(str(file))}",
     )
 
 
@@ -208,7 +211,7 @@ def test_a_file_of_another_user_is_warned_of(
     (warning,) = Settings.from_environment(file).warnings
     assert warning == (
         f"{file} holds credentials and belongs to another user (number {me or 7}), who can read and change them: "
-        f"chown {me + 1} {file}"
+        f"chown {me + 1} {shlex.quote(str(file))}"
     )
 
 
@@ -247,4 +250,5 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file = tmp_path / ".env"
     with pytest.raises(Misconfigured) as error:
         read_env_file(file)
-    assert str(error.value) == f"{file} cannot be read: Permission denied. Make it yours: chmod 600 {file}"
+    advice = f"Make it yours: chmod 600 {shlex.quote(str(file))}"
+    assert str(error.value) == f"{file} cannot be read: Permission denied. {advice}"
