@@ -2,66 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
 from robot import result, running
+from robot.api import ExecutionResult
+from robot.errors import DataError
 
 from library_parts.results import repeated_output
 from rekindle.failure import cause
+from rekindle.screen_entries import FAILED, PASSED, SETUP_AND_TEARDOWN, SKIPPED, entries, joined
 
 NOT_RUN = "Parent suite setup failed:\n"
-# Sorted after letters, so that the entries of tests follow those of the run ("Bill", "Run", "Target").
-MARK = "▸"
 
 
 class FirstScreen:
-    """The listener that writes an entry of metadata per test to the outermost suite, which log.html shows first.
+    """The listener that writes an entry of metadata per suite to the outermost suite, which log.html shows first.
 
-    Robot Framework sorts metadata by name, so an entry is named after its suite and the line of its test: the tests of
-    a suite stand together, in the order of its file. The entry begins with the name of the test. A test that failed and
-    one that passed have the same name of entry: `rebot --merge` and pabot replace an entry by the later one of the same
-    name and keep all others.
+    The entry has a line for each test of the suite, and one for a setup or teardown that failed. `rebot --merge`
+    replaces an entry by the later one of the same name. A run of failed tests therefore begins with the lines of the
+    run that it repeats.
     """
 
     ROBOT_LISTENER_API_VERSION = 3
     ROBOT_LISTENER_PRIORITY = -1000  # after all others, so that their changes are seen
 
+    def __init__(self) -> None:
+        self._suites: dict[str, str] = {}  # full name of the suite by name of its entry
+
     def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
-        """Write the entry of a test; later its message also holds failures of its suites' teardowns."""
+        """Write the line of a test; later its message also holds failures of its suites' teardowns."""
         if not result.parent or result.message.startswith(NOT_RUN):
             return
         if result.failed:
-            line = f"✗ *{result.name}*: {cause(result.message)}"
+            line = f"{FAILED} *{result.name}*: {cause(result.message)}"
         elif result.skipped:
-            line = f"*{result.name}* was skipped: {cause(result.message)}"
+            line = f"{SKIPPED} *{result.name}* was skipped: {cause(result.message)}"
         else:
-            line = f"✓ *{result.name}*{': ' if result.message else ''}{_one_line(result.message)}"
-        name = _unbroken(f"{MARK} {result.parent.name}, line {result.lineno or 0:03}")
-        if f"*{result.name}*" not in _outermost(result.parent).metadata.get(name, f"*{result.name}*"):
-            # Another test has this name of entry: of a suite of the same name, or made from the same line.
-            name = f"{MARK} {result.parent.full_name}, line {result.lineno or 0:03}, {result.name}"
-        _outermost(result.parent).metadata[name] = line
+            line = f"{PASSED} *{result.name}*{': ' if result.message else ''}{_one_line(result.message)}"
+        self._write(result.parent, {result.name: line})
 
     def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
-        """Write the entry of a failed setup or teardown, or one that replaces it when failed tests are repeated."""
+        """Write the line of a failed setup or teardown, or one that replaces it when failed tests are repeated."""
         if result.message and not result.message.startswith(("Parent suite", "Skipped in parent suite")):
-            part = "setup" if result.message.startswith("Suite setup") else "teardown"
-            _outermost(result).metadata[_of_suite(result)] = f"✗ *Suite {part} failed*: {cause(result.message)}"
+            part = "Setup" if result.message.startswith("Suite setup") else "Teardown"
+            line = f"{FAILED} *{SETUP_AND_TEARDOWN}*: {part} failed. {cause(result.message)}"
+            self._write(result, {SETUP_AND_TEARDOWN: line})
         elif (result.has_setup or result.has_teardown) and repeated_output():
-            _outermost(result).metadata[_of_suite(result)] = "✓ Setup and teardown"
+            self._write(result, {SETUP_AND_TEARDOWN: f"{PASSED} *{SETUP_AND_TEARDOWN}*"})
+
+    def _write(self, suite: result.TestSuite, new: Mapping[str, str]) -> None:
+        outermost = suite
+        while outermost.parent:
+            outermost = outermost.parent
+        name = (
+            suite.name if self._suites.setdefault(suite.name, suite.full_name) == suite.full_name else suite.full_name
+        )
+        before = outermost.metadata.get(name) or _repeated(outermost.name).get(name, "")
+        outermost.metadata[name] = joined(before, new)
 
 
-def _of_suite(suite: result.TestSuite) -> str:
-    return _unbroken(f"{MARK} {suite.name}")
+def _repeated(outermost: str) -> dict[str, str]:
+    """Return the entries of the run whose failed tests this run repeats; none if this run repeats nothing."""
+    output = repeated_output()
+    return _read(output, outermost) if output else {}
 
 
-def _unbroken(name: str) -> str:
-    """Return a name with no-break spaces: log.html widens its narrow column of names to fit, and breaks no line."""
-    return name.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _outermost(suite: result.TestSuite) -> result.TestSuite:
-    while suite.parent:
-        suite = suite.parent
-    return suite
+@cache
+def _read(output: Path, outermost: str) -> dict[str, str]:
+    try:
+        suite = ExecutionResult(str(output), include_keywords=False).suite
+    except DataError:
+        return {}
+    return entries(suite.metadata) if suite.name == outermost else {}
 
 
 def _one_line(message: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from robot.run import RobotFramework
 from rekindle import run_folder
 from rekindle.errors import Misconfigured
 from rekindle.run_bill import add_earlier, sum_of_bills
-from rekindle.run_folder import PABOT_RESULTS, WAITING, RunFolder
+from rekindle.run_folder import ENTRIES, PABOT_RESULTS, WAITING, RunFolder
+from rekindle.screen_entries import entries, joined
 from rekindle.variables import BY_NAME
 
 FILES = ("OUTPUT_FILE", "LOG_FILE", "REPORT_FILE", "DEBUG_FILE")
@@ -91,8 +93,8 @@ class Results:
             with contextlib.suppress(OSError):
                 run.open()
                 _close_after_pabot(run, kept)
-            atexit.unregister(_show_bill_of_pabot)  # every library that is a listener comes here
-            atexit.register(_show_bill_of_pabot, run, Path(str(built_in.get_variable_value("$OUTPUT_FILE"))))
+            atexit.unregister(_show_run_of_pabot)  # every library that is a listener comes here
+            atexit.register(_show_run_of_pabot, run, Path(str(built_in.get_variable_value("$OUTPUT_FILE"))))
             return
         values = [str(built_in.get_variable_value(f"${name}")) for name in FILES]
         files = [Path(value).resolve() for value in values if value != "NONE"]
@@ -111,19 +113,34 @@ def _close(run: RunFolder, files: Sequence[Path], kept: int) -> None:
         print(f"The run folder {run.path} is incomplete: {error}.", file=sys.stderr)
 
 
-def _show_bill_of_pabot(run: RunFolder, output: Path) -> None:
-    """Write the sum of all bills so far where pabot reads it: of metadata of one name it keeps that of its last output.
+def _show_run_of_pabot(run: RunFolder, output: Path) -> None:
+    """Write the bill and the tests of all processes where pabot reads them.
 
-    Each process does so when it has written its output; the one that ends last writes the sum of all.
+    Of metadata of one name pabot keeps that of its last output. Each process writes the sum of all bills, and the
+    tests of all processes that share a suite, when it has written its own output; the one that ends last has all.
     """
     with contextlib.suppress(OSError, DataError), run.locked():
         last = run.last_output(output)
+        shown = _entries_of_run(run, output)
         if bill := sum_of_bills(run.open_path):
-            amended = ExecutionResult(str(last))
-            amended.suite.metadata[BILL] = bill
-            written = last.with_name(f".{last.name}-{os.getpid()}")
-            amended.save(str(written))
-            written.replace(last)
+            shown[BILL] = bill
+        amended = ExecutionResult(str(last))
+        if all(amended.suite.metadata.get(name) == value for name, value in shown.items()):
+            return
+        amended.suite.metadata.update(shown)
+        written = last.with_name(f".{last.name}-{os.getpid()}")
+        amended.save(str(written))
+        written.replace(last)
+
+
+def _entries_of_run(run: RunFolder, output: Path) -> dict[str, str]:
+    """Add the entries of a process to those of the processes that ended before it; return all, by name."""
+    kept = run.open_path / ENTRIES
+    shown: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+    for name, entry in entries(ExecutionResult(str(output), include_keywords=False).suite.metadata).items():
+        shown[name] = joined(shown.get(name, ""), entry)
+    kept.write_text(json.dumps(shown))
+    return shown
 
 
 def _close_after_pabot(run: RunFolder, kept: int) -> None:

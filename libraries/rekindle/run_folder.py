@@ -27,7 +27,8 @@ from rekindle.ledger import is_alive, process_identity
 
 RUNS, LATEST = "runs", "latest"
 PABOT_RESULTS = "pabot_results"
-OWNER, CLOSED, WAITING, LOCK, ENDED = ".owner", ".closed", ".waiting", ".lock", ".ended"
+OWNER, CLOSED, WAITING, LOCK = ".owner", ".closed", ".waiting", ".lock"
+ENDED, ENTRIES = ".ended", ".entries"
 WRITTEN_BY_ROBOT = ("*.html", "*.xml")
 _RUN_ID = re.compile(r"\d{10}-[0-9a-f]{6}")
 
@@ -139,7 +140,7 @@ class RunFolder:
             if self.path.is_dir():  # another process of the run was faster
                 return
             raise
-        for needed_no_more in (OWNER, WAITING, LOCK, ENDED):
+        for needed_no_more in (OWNER, WAITING, LOCK, ENDED, ENTRIES):
             (self.path / needed_no_more).unlink(missing_ok=True)
         _point(self.output_dir / LATEST, Path(RUNS) / self.run_id)
         if keep is not None:
