@@ -81,10 +81,9 @@ def settle(opened: Target) -> list[str]:
         return []
     bill = opened.bill()
     logger.info(bill.html(), html=True)
-    tell(bill.line())
-    tell(bill.explanation())
-    if bill.storage:
-        tell(storage_cost.line(bill.storage))
+    for line in (bill.line(), bill.explanation(), storage_cost.line(bill.storage)):
+        if line:
+            tell(line)
     path = bill.write(output_dir())
     keep(path)
     BuiltIn().set_suite_metadata(BILL, bill_of_run(bill.line().removeprefix("Bill: ")), top=True)

@@ -91,7 +91,7 @@ class Books:
             for row in rows:
                 rates[row.kind] = 0.0 if row.kind in TRAFFIC else max(row.rate, rates.get(row.kind, 0.0))
             window = time.monotonic() - self.begun_at + CLOCKS
-            what = f"{source.replace('instance-', 'machine ').replace('-', ' ')} (came beside: {rows[0].description})"
+            what = f"{source.replace('instance-', 'machine ').replace('-', ' ')} (billed as {rows[0].description})"
             cost = Cost(math.fsum(rates.values()), Life(0.0, window))
             yield Item(what, cost, tuple(rows), ordered=_is_explained(source, rows[0], rents))
 

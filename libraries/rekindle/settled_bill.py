@@ -99,36 +99,44 @@ class RunBill:
 
     def line(self) -> str:
         """Return the billed amount, the expected range and the parts, for the console and the first screen."""
+        if not self.items:
+            return "Bill: nothing was rented"
         unseen = len(self.items) - len(self._seen)
-        if self.items and unseen == len(self.items):
+        if unseen == len(self.items):
             return f"Bill: {NOT_WITNESSED}; {dollars(self.measured_usd, 4)} at most was measured"
         off, of = len(self.troubles), counted(len(self.items), "item")
+        agree = "agrees" if len(self.items) == 1 else "agree"
         verdicts = [f"{off} of {of} {'does' if off == 1 else 'do'} not agree"] if off else []
         verdicts += [f"{unseen} of {of} {NOT_WITNESSED}"] if unseen else []
-        storage = f"; storage {storage_cost.in_words(self.storage)} (not billed)" if self.storage else ""
+        stored = storage_cost.in_words(self.storage)
+        storage = f"; storage {stored} (not billed)" if stored else ""
         parts = bill_parts.in_words(self.parts) + storage
         return (
             f"Bill: {dollars(self.billed_usd, 4)}, expected {self._range(4)}: {parts}; "
-            f"{', '.join(verdicts) or f'{of} within a billing second'}"
+            f"{', '.join(verdicts) or f'{of} {agree} to the billing second'}"
         )
 
     def explanation(self) -> str:
-        """Return why the bill is not what the prices of the machines alone make it."""
+        """Return why the bill is not what the prices of the machines alone make it; empty if nothing was rented."""
+        if not self.items:
+            return ""
         seen, traffic = self._seen, math.fsum(item.traffic_usd for item in self._seen)
         time_usd = math.fsum(item.time_usd for item in seen)
         least, most = (usd - traffic for usd in self.expected_usd)
         gigabytes = math.fsum(row.seconds for item in seen for row in item.bill or () if row.kind in TRAFFIC)
         expected = f"{dollars(least, 4)} to {dollars(most, 4)}"
         sentences = [
-            f"Time is billed {dollars(time_usd, 4)}; {expected} was expected for the lives that were measured."
+            f"Time is billed {dollars(time_usd, 4)}; the lives that were measured cost {expected}.",
+            "Each life begins and ends between two observations.",
         ]
         if gigabytes:
             sentences.append(f"Traffic adds {dollars(traffic, 4)} for {gigabytes:.3f} GB; no estimate includes it.")
         if others := [item for item in seen if not item.cost.life.at_least]:
+            them, they = ("it", "it was") if len(others) == 1 else ("them", "they were")
             widened = math.fsum(item.cost.usd for item in others)
             sentences.append(
-                f"The product rented {counted(len(others), 'item')} on its own; their lives are not measured, which "
-                f"widens the range by {dollars(widened, 4)}."
+                f"The lives of {counted(len(others), 'item')} are not measured: the product rented {them} on its own, "
+                f"or {they} not proven gone. That widens the range by {dollars(widened, 4)}."
             )
         return " ".join(sentences)
 

@@ -54,17 +54,18 @@ def hourly_usd(size: int) -> float:
 
 
 def in_words(costs: Sequence[StorageCost]) -> str:
-    """Return the sum: "about $0.0012"."""
+    """Return the sum: "about $0.0012"; empty when it is too small to be shown."""
     usd = math.fsum(one.cost.usd for one in costs)
-    return f"about {dollars(usd)}" if usd >= LEAST_USD else f"less than {dollars(LEAST_USD)}"
+    return f"about {dollars(usd)}" if usd >= LEAST_USD else ""
 
 
 def line(costs: Sequence[StorageCost]) -> str:
-    """Return the sum in words, for the console."""
+    """Return the sum in words, for the console; empty when it is too small to be shown."""
+    if not (cost := in_words(costs)):
+        return ""
     months = math.fsum(one.gb_months for one in costs)
     kept = sum(one.kept for one in costs)
     stay = f", {kept} of them kept for another day" if kept else ""
-    cost = in_words(costs)
     snapshots = counted(len(costs), "snapshot")
     return (
         f"Storage: {cost} expected for {snapshots}{stay} ({months:.2g} GB-months at "

@@ -51,7 +51,7 @@ A Bill For A Machine That Nobody Knows
     ${machine} =    Rent And Destroy
     Bill For Machine    ${machine}    1.00    id=29079999
     Run Keyword And Expect Error
-    ...    The bill of this run * machine 29079999 (came beside: ${machine.label}): billed $1.000000, but nothing *
+    ...    The bill of this run * machine 29079999 (billed as ${machine.label}): billed $1.000000, but nothing *
     ...    Close Target
 
 A Bill That Cannot Be Read

@@ -70,7 +70,7 @@ def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
     assert bill.measured_usd == pytest.approx(0.0102)
     assert bill.line() == (
         f"Bill: ${seconds * SECOND:.4f}, expected $0.0100 to $0.0102: GPU time $0.0090, "
-        f"disk ${(seconds - 90) * SECOND:.4f}; 1 item within a billing second"
+        f"disk ${(seconds - 90) * SECOND:.4f}; 1 item agrees to the billing second"
     )
 
 
@@ -132,12 +132,13 @@ def test_a_bill_is_explained_by_its_parts() -> None:
     assert bill.parts == pytest.approx({"GPU time": 0.01, "disk": 0.0011, "traffic": 0.036, "CPU standbys": 0.0011})
     assert bill.line() == (
         "Bill: $0.0482, expected $0.0470 to $0.0504: GPU time $0.0100, disk $0.0011, traffic $0.0360, "
-        "CPU standbys $0.0011; 3 items within a billing second"
+        "CPU standbys $0.0011; 3 items agree to the billing second"
     )
     assert bill.explanation() == (
-        "Time is billed $0.0122; $0.0110 to $0.0144 was expected for the lives that were measured. Traffic adds "
-        "$0.0360 for 0.100 GB; no estimate includes it. The product rented 1 item on its own; their lives are not "
-        "measured, which widens the range by $0.0030."
+        "Time is billed $0.0122; the lives that were measured cost $0.0110 to $0.0144. Each life begins and ends "
+        "between two observations. Traffic adds $0.0360 for 0.100 GB; no estimate includes it. The lives of 1 item "
+        "are not measured: the product rented it on its own, or it was not proven gone. That widens the range by "
+        "$0.0030."
     )
     assert "<td" in bill.html()
     assert all(part in bill.html() for part in ("CPU standbys", "0.0110", "Traffic adds"))
@@ -207,7 +208,7 @@ def test_a_clock_that_was_set_explains_no_longer_bill(monkeypatch: pytest.Monkey
     opened, now = books(), time.time()
     monkeypatch.setattr(time, "time", lambda: now + 7200)
     bill = settled(row(0.0101), row(1000 * SECOND, source="instance-8"), of=opened)
-    assert f"machine 8 (came beside: {LABEL}): measured $0.000000 to $0.006000, billed $0.100000" in told(bill)
+    assert f"machine 8 (billed as {LABEL}): measured $0.000000 to $0.006000, billed $0.100000" in told(bill)
 
 
 def test_what_came_under_our_label_is_ours_and_what_did_not_is_not() -> None:
@@ -219,13 +220,13 @@ def test_what_came_under_our_label_is_ours_and_what_did_not_is_not() -> None:
     bill.raise_unless_agreed()
     assert [item.what for item in bill.items] == [
         MACHINE,
-        f"volume 5000001 (came beside: 20 GB in SE, dumont-{LABEL}-a1)",
+        f"volume 5000001 (billed as 20 GB in SE, dumont-{LABEL}-a1)",
     ]
     assert bill.billed_usd == pytest.approx(0.0101 + 0.005)
     forgotten = settled(row(0.0101), row(0.0, source="instance-8", end=None), of=opened)
-    assert f"machine 8 (came beside: {LABEL}): its bill still grows, by $0.3600/h" in told(forgotten)
+    assert f"machine 8 (billed as {LABEL}): its bill still grows, by $0.3600/h" in told(forgotten)
     older = settled(row(0.0101), row(1000 * SECOND, source="instance-8"), of=opened)
-    assert f"machine 8 (came beside: {LABEL}): measured $0.000000 to $0.016000, billed $0.100000" in told(older)
+    assert f"machine 8 (billed as {LABEL}): measured $0.000000 to $0.016000, billed $0.100000" in told(older)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_what_nobody_ordered_is_red_however_little_it_cost(rents: list[Rent], ex
         bill.raise_unless_agreed()
     else:
         assert (
-            f"machine 8 (came beside: 1x H100, {LABEL}): billed $0.005000, but nothing was ordered under its label "
+            f"machine 8 (billed as 1x H100, {LABEL}): billed $0.005000, but nothing was ordered under its label "
             "that explains it. In all"
         ) in told(bill)
 
@@ -255,7 +256,7 @@ def test_what_nobody_ordered_is_red_however_little_it_cost(rents: list[Rent], ex
 def test_a_volume_comes_with_its_machine() -> None:
     volume = row(50 * SECOND, "volume", "volume-5", f"20 GB in SE, dumont-{LABEL}-a1")
     settled(row(0.0101), volume, rents=[rent()]).raise_unless_agreed()
-    assert "volume 5 (came beside: " in told(settled(row(0.0101), volume, rents=[]))
+    assert "volume 5 (billed as " in told(settled(row(0.0101), volume, rents=[]))
 
 
 def test_a_race_is_over_before_long() -> None:
@@ -276,7 +277,7 @@ def test_standbys_are_found_by_their_name() -> None:
         settled(row(0.0101), of=opened)
     )
     second = row(0.0, "cpu", "instance-47", f"dumont-{LABEL}-18, e2-medium spot, 100 GB", end=None)
-    assert "machine 47 (came beside: dumont-" in told(settled(row(0.0101), cpu=[own, second], of=opened))
+    assert "machine 47 (billed as dumont-" in told(settled(row(0.0101), cpu=[own, second], of=opened))
 
 
 def test_without_a_witness_nothing_is_compared_and_that_is_said(tmp_path: Path) -> None:
@@ -304,7 +305,10 @@ def test_the_document_of_a_run(tmp_path: Path) -> None:
         "parts_usd": {"GPU time": 0.01, "disk": 0.0001},
         "expected_least_usd": 0.01,
         "expected_most_usd": 0.0102,
-        "explanation": "Time is billed $0.0101; $0.0100 to $0.0102 was expected for the lives that were measured.",
+        "explanation": (
+            "Time is billed $0.0101; the lives that were measured cost $0.0100 to $0.0102. Each life begins and "
+            "ends between two observations."
+        ),
         "agrees": True,
         "not_witnessed": [],
         "items": [

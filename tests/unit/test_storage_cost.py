@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from rekindle.billed_item import Item
 from rekindle.cost import Cost, Life
 from rekindle.settled_bill import RunBill
 from rekindle.storage_cost import HOURS_PER_MONTH, USD_PER_GB_MONTH, StorageCost, hourly_usd, line
@@ -27,13 +28,22 @@ def test_the_sum_is_told_as_what_it_is() -> None:
     )
 
 
-def test_next_to_nothing_is_not_shown_as_nothing() -> None:
+RENTED = Item("machine 7", Cost(0.0, Life(1, 1)), ())
+
+
+def test_nothing_rented_is_no_bill_of_zero() -> None:
+    bill = RunBill("run", 1.0, ())
+    assert (bill.line(), bill.explanation()) == ("Bill: nothing was rented", "")
+
+
+def test_next_to_nothing_is_not_shown() -> None:
     little = StorageCost("0123abcd", 1000, Cost(hourly_usd(1000), Life(1, 1)), kept=False)
-    assert line([little]).startswith("Storage: less than $0.000001 expected for 1 snapshot (")
+    assert line([little]) == ""
+    assert "storage" not in RunBill("run", 1.0, (RENTED,), storage=(little,)).line()
 
 
 def test_storage_stands_in_the_bill_of_a_run_and_in_no_comparison() -> None:
-    bill = RunBill("run", 1.0, ())
+    bill = RunBill("run", 1.0, (RENTED,))
     with_storage = replace(bill, storage=(DELETED, KEPT))
     assert (with_storage.measured_usd, with_storage.billed_usd, with_storage.troubles) == (0, 0, [])
     rows = with_storage.document()["storage"]
