@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from robot.api.deco import keyword, library
@@ -346,7 +347,13 @@ class FaultsLibrary:
 
 
 def _expect(kind: str, words: str, name: str, arguments: tuple[Any, ...]) -> None:
-    message = BuiltIn().run_keyword_and_expect_error(f"GLOB:{words}", name, *arguments)
+    status, message = BuiltIn().run_keyword_and_ignore_error(name, *arguments)
+    if status == "PASS":
+        raise Mismatch(f"{name} passed, but had to fail.", expected=words, actual="it passed")
+    if not fnmatchcase(str(message), words):
+        raise Mismatch(
+            f"{name} failed for another reason than expected: {message}", expected=words, actual=str(message)
+        )
     current = report.current()
     told = current.validation.setdefault(kind, [])
     assert isinstance(told, list)  # noqa: S101 - nobody else writes this key

@@ -240,20 +240,29 @@ class Destroyer:
         told = f"{claim}, but {_in_words(traces)}."
         by_hand = f"Destroy it at the market: `vastai destroy instance {rented.id}`."
         if not self._market:
-            return Mismatch(f"{told} {by_hand} (Rekindle has no VAST_API_KEY, so it could not do that itself.)")
+            return self._still_there(
+                traces, f"{told} {by_hand} (Rekindle has no VAST_API_KEY, so it could not do that itself.)"
+            )
         begun = self._clock.now()
         try:
             self._market.destroy(rented.id)
             left = self._wait_until_unseen(rented, self._observers(rented), self._patience)
         except RekindleError as error:
-            return Mismatch(f"{told} {by_hand} Rekindle tried that and failed: {error}")
+            return self._still_there(traces, f"{told} {by_hand} Rekindle tried that and failed: {error}")
         seconds = self._clock.now() - begun
         if left:
-            return Mismatch(
-                f"{told} {by_hand} Rekindle did that, but {seconds:.0f} s later {_in_words(left)}. Look yourself."
+            return self._still_there(
+                traces,
+                f"{told} {by_hand} Rekindle did that, but {seconds:.0f} s later {_in_words(left)}. Look yourself.",
             )
         self._close(rented, f"destroyed at the market, because {told}", rented.cost(self._clock.now()))
-        return Mismatch(f"{told} Rekindle has destroyed it at the market itself; it was gone after {seconds:.1f} s.")
+        return self._still_there(
+            traces, f"{told} Rekindle has destroyed it at the market itself; it was gone after {seconds:.1f} s."
+        )
+
+    @staticmethod
+    def _still_there(traces: Sequence[str], message: str) -> Mismatch:
+        return Mismatch(message, expected="no witness sees it, and its bill has ended", actual=_in_words(traces))
 
     def _close(self, rented: RentedMachine, proof: str, cost: Cost, traffic_usd: float = 0.0) -> None:
         self._ledger.destroyed(rented.intent, proof)

@@ -34,6 +34,7 @@ _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t]+.*\n|\n
 _NUMBER = re.compile(r"(?:\A|\n\n)(\d+)\) ")
 _SENTENCE_END = re.compile(r"(?<=[^\s.][.!?])\s+(?=[^\sa-z])")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|approx|cf)|(?<!\S)[A-Z])\.\Z")
+_OPENING, _CLOSING = re.compile(r"(?<![^\s(])'(?=\S)"), re.compile(r"(?<=\S)'(?![^\s.,;:!?)])")
 _TAG = re.compile(r"<[^<>]+>")
 
 # The verdicts in their order, and the words by which a message is recognised. A message is of the first that fits.
@@ -150,8 +151,14 @@ def _unframed(text: str) -> str:
 def _sentences(line: str) -> list[str]:
     sentences: list[str] = []
     for piece in _SENTENCE_END.split(line):
-        if sentences and _ABBREVIATION.search(sentences[-1]):
+        if sentences and (_ABBREVIATION.search(sentences[-1]) or _is_within_quotes(sentences[-1])):
             sentences[-1] = f"{sentences[-1]} {piece}"
         else:
             sentences.append(piece)
     return sentences
+
+
+def _is_within_quotes(text: str) -> bool:
+    """Return whether a text ends within a quotation ("Expected error 'No offers. Wait*' but got …")."""
+    openings, closings = list(_OPENING.finditer(text)), list(_CLOSING.finditer(text))
+    return bool(openings) and not any(closing.start() > openings[-1].start() for closing in closings)

@@ -92,7 +92,8 @@ class FailedCheck:
 
     def line(self) -> str:
         """Return the check as the console prints it."""
-        return f"✗ {self.what}: expected {self.expected}; actual {self.actual}  (by {self.witness})"
+        expected, actual = self.expected.removesuffix("."), self.actual.removesuffix(".")
+        return f"✗ {self.what}: expected {expected}; actual {actual}  (by {self.witness})"
 
 
 @dataclass

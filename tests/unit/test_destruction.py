@@ -132,6 +132,17 @@ def test_destroy_says_yes_and_it_lives(house: House) -> None:
     assert house.rented.gone
 
 
+def test_the_table_of_checks_shows_which_witness_still_sees_a_machine(house: House) -> None:
+    house.cloud.dumont.on_destroy = lambda _: True
+    with pytest.raises(Mismatch) as mismatch:
+        house.destroyer.destroy_and_prove(house.rented)
+    assert mismatch.value.expected == "no witness sees it, and its bill has ended"
+    assert mismatch.value.actual == (
+        "Dumont Cloud still lists it as running, the marketplace still lists it as running, SSH on 127.0.0.1:41001 "
+        "still answers, and it still bills $0.36/h"
+    )
+
+
 def test_destroy_says_yes_and_hides_it(house: House) -> None:
     def hide(number: int) -> bool:
         house.cloud.dumont.hidden.add(number)

@@ -109,6 +109,11 @@ def test_a_failure_is_about_one_thing(message: str, about: str | None) -> None:
         ("restic 0.16.4 wrote pack 1.5 GB to s3.us-west. Done.", "restic 0.16.4 wrote pack 1.5 GB to s3.us-west."),
         ("ValueError: invalid literal for int()", "ValueError: invalid literal for int()"),
         ("1 != 2", "1 != 2"),
+        (
+            "Expected 'No offers. Wait*' but got 'It is full. Now.'. Next.",
+            "Expected 'No offers. Wait*' but got 'It is full. Now.'.",
+        ),
+        ("The users' disk isn't free. Next.", "The users' disk isn't free."),
         ("...", "..."),
         ("", ""),
     ],
