@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from robot.api import logger
 from robot.api.deco import keyword, library
@@ -16,6 +16,7 @@ from library_parts.console import tell
 from library_parts.deleting import delete_left, end_snapshots
 from library_parts.first_screen import FirstScreen
 from library_parts.given import seconds_of, visible_variable, visible_variables
+from library_parts.other_libraries import imported, log_in
 from library_parts.redacting import Redacting
 from library_parts.results import Results, folder
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
@@ -163,8 +164,7 @@ class ProvisioningLibrary:
             logged_in: whether its requests carry the login of the target's user.
         """
         opened = target.current()
-        requests_library: Any = BuiltIn().get_library_instance("RequestsLibrary")
-        session = requests_library.create_session(alias, opened.settings.dumont_api_url, verify=True)
+        session = imported("RequestsLibrary").create_session(alias, opened.settings.dumont_api_url, verify=True)
         session.trust_env = False
         if logged_in:
             session.mount(opened.settings.dumont_api_url, HidingAdapter(opened.dumont.token()))
@@ -218,6 +218,22 @@ class ProvisioningLibrary:
         opened.machines[machine.id] = machine
         tell_rented(machine)
         return machine
+
+    @keyword
+    def open_ssh_connection(self, machine: RentedMachine, alias: str | None = None) -> None:
+        """Open a connection of SSHLibrary to a machine, for `Execute Command`, `Put File` and its like.
+
+        It logs in with the key file of the target. The machine must show the host key that was recorded when it was
+        rented; SSHLibrary alone accepts any. `Close All Connections` closes it.
+
+        Args:
+            machine: machine to log in to.
+            alias: name for `Switch Connection`, if several connections are open.
+
+        Raises:
+            AssertionError: the suite does not import SSHLibrary, or another machine answers at the address.
+        """
+        log_in(imported("SSHLibrary"), machine.machine, alias)
 
     @keyword
     def host_key_should_be_pinned(self, machine: RentedMachine) -> None:

@@ -116,12 +116,12 @@ class Machine:
         # The largest tree that was seen on it: whatever is saved, restored or synced is not much more.
         self.tree_bytes = 0
         self._known_hosts = known_hosts
-        self._user = user
+        self.user = user
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
 
     def __repr__(self) -> str:
-        return f"Machine({self.alias}, {self._user}@{self.host}:{self.port})"
+        return f"Machine({self.alias}, {self.user}@{self.host}:{self.port})"
 
     def __enter__(self) -> Self:
         return self
@@ -152,13 +152,21 @@ class Machine:
         Raises:
             Unknown: `pin` was not called, so that there is none.
         """
+        digest = hashlib.sha256(base64.b64decode(self.host_key()[1])).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    def host_key(self) -> tuple[str, str]:
+        """Return the recorded host key: its type, such as `ssh-ed25519`, and the key in base64.
+
+        Raises:
+            Unknown: `pin` was not called, so that there is none.
+        """
         key = self._recorded_key()
         if key is None:
             raise Unknown(
                 f"No host key of {self.alias} is recorded in {self._known_hosts}: pin() makes the first contact."
             )
-        digest = hashlib.sha256(base64.b64decode(key)).digest()
-        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+        return key
 
     def run(
         self,
@@ -293,7 +301,7 @@ class Machine:
         self._connection = connection
 
     def _target(self) -> str:
-        return f"{self._user}@{self.host}"
+        return f"{self.user}@{self.host}"
 
     def _ssh(self, *, first_contact: bool) -> list[str]:
         """An ssh that obeys nothing but these options: no configuration, agent, password or forwarding of the user."""
@@ -319,13 +327,15 @@ class Machine:
         pairs = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return ["ssh", "-F", "/dev/null", "-T", "-p", str(self.port), *pairs]
 
-    def _recorded_key(self) -> str | None:
-        """The host key as recorded, base64."""
+    def _recorded_key(self) -> tuple[str, str] | None:
+        """Type and key as recorded."""
         try:
             lines = self._known_hosts.read_text().splitlines()
         except FileNotFoundError:
             return None
-        return next((words[2] for line in lines if (words := line.split()) and words[0] == self.alias), None)
+        return next(
+            ((words[1], words[2]) for line in lines if (words := line.split()) and words[0] == self.alias), None
+        )
 
     # Errors
 

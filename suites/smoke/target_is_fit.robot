@@ -72,9 +72,7 @@ Page Answers
 
 Machine Opens By SSH With Its Own Host Key
     ${machine} =    Rent Machine    max_price=${MAX_PRICE}    disk_gb=20
-    Open Connection    ${machine.ssh.host}    port=${machine.ssh.port}
-    VAR    ${key_file: str} =    ${machine.ssh.key_path}
-    Login With Public Key    root    ${key_file}    delay=0s
+    Open SSH Connection    ${machine}
     ${gpu}    ${exit_code} =    Execute Command
     ...    nvidia-smi --query-gpu=name --format=csv,noheader
     ...    return_rc=True

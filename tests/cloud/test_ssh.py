@@ -6,17 +6,21 @@ import contextlib
 import getpass
 import io
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from library_parts.other_libraries import log_in
 from rekindle import ssh
 from rekindle.errors import Misconfigured, Unknown
 from rekindle.ssh import ConnectionLost, HostKeyChanged, Machine, RemoteFailure, SshRefused
@@ -57,10 +61,10 @@ class Server:
     def key(self) -> Path:
         return self.folder / "user"
 
-    def make_key(self, name: str) -> None:
+    def make_key(self, name: str, kind: str = "ed25519") -> None:
         path = self.folder / name
         path.unlink(missing_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
 
     def start(self) -> None:
         config = self.folder / "config"
@@ -243,8 +247,7 @@ def test_a_host_key_of_another_type_is_noticed_too(own_server: Server, make_mach
     machine = make_machine(own_server)
     machine.pin()
     own_server.kill()
-    (own_server.folder / "host").unlink()
-    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(own_server.folder / "host")], check=True)
+    own_server.make_key("host", "ecdsa")
     own_server.start()
     with pytest.raises(HostKeyChanged):
         machine.pin()
@@ -390,3 +393,35 @@ def _runs(cmdline: Path) -> bool:
         return cmdline.read_bytes() != b""
     except FileNotFoundError:
         return False
+
+
+# Through SSHLibrary
+
+
+@pytest.fixture
+def ssh_library() -> Iterator[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it uses what Robot Framework 9 will not have
+        from SSHLibrary import SSHLibrary  # noqa: PLC0415
+    library = SSHLibrary()
+    yield library
+    library.close_all_connections()
+
+
+def test_sshlibrary_logs_in_with_the_recorded_host_key(machine: Machine, ssh_library: Any) -> None:
+    log_in(ssh_library, machine, alias="first")
+    assert ssh_library.execute_command("echo hello") == "hello"
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+def test_sshlibrary_refuses_another_host_key(
+    own_server: Server, make_machine: MakeMachine, ssh_library: Any, kind: str
+) -> None:
+    machine = make_machine(own_server)
+    first = machine.pin()
+    own_server.kill()
+    own_server.make_key("host", kind)
+    own_server.start()
+    with pytest.raises(HostKeyChanged, match=rf"Another machine answers as rekindle-7 .* is not {re.escape(first)}, "):
+        log_in(ssh_library, machine)
+    assert ssh_library.get_connections() == []

@@ -12,6 +12,9 @@ Test Teardown     Mend Sandbox
 A Machine Is Rented And Destroyed
     ${machine} =    Rent Small Machine
     Host Key Should Be Pinned    ${machine}
+    Run Keyword And Expect Error
+    ...    This keyword needs SSHLibrary, which the suite does not import. Add a line to its settings: *SSHLibrary
+    ...    Open SSH Connection    ${machine}
     Destroy Machine    ${machine}
 
 Nothing Is Offered Under The Price Cap
