@@ -362,7 +362,7 @@ def test_a_killed_part_is_named_and_the_next_up_works(own_cloud: CloudUnderTest,
     status = own_cloud.run("status")
     assert status.returncode == 1
     assert f"The {part} has died (killed by SIGKILL)" in status.stdout
-    log = re.search(r"Its log, (\S+?),", status.stdout)
+    log = re.search(r"Its log, (.+?), ends", status.stdout)
     assert log is not None
     assert Path(log[1]).is_file()
     assert f"The {part} has died" in (own_cloud.state_dir / "logs" / "supervisor.log").read_text()

@@ -4,7 +4,7 @@ Documentation     The bucket: a snapshot is whole in it, or the object that is m
 Resource          keywords.resource
 
 Suite Setup       Share A Pack
-Suite Teardown    Destroy All Machines And Prove It
+Suite Teardown    Forget Shared Hibernation
 Test Teardown     Write Object    ${PACK}    ${CONTENT}
 
 
@@ -60,14 +60,20 @@ The Bucket Opens With The Right Keys Only
 
 *** Keywords ***
 Share A Pack
-    [Documentation]    Knows a pack that the hibernation alone needs, as `${PACK}`, and its `${CONTENT}`.
+    [Documentation]    Sets `${PACK}`, with content of files that only the hibernation needs, and its `${CONTENT}`.
     Open Own Cloud
     ${before} =    List Bucket    restic/data/
     Share A Hibernation
     ${after} =    List Bucket    restic/data/
-    VAR    ${PACK} =    ${{(set($after) - set($before)).pop()}}    scope=SUITE    # robocop: off=VAR05
-    ${content} =    Read Object    ${PACK}
-    VAR    ${CONTENT} =    ${content}    scope=SUITE    # robocop: off=VAR05
+    VAR    ${CONTENT} =    ${{b''}}    scope=SUITE    # robocop: off=VAR05
+    # The larger pack holds content of files, the other one the lists of them.
+    FOR    ${key}    IN    @{{set($after) - set($before)}}
+        ${candidate} =    Read Object    ${key}
+        IF    len($candidate) > len($CONTENT)
+            VAR    ${PACK} =    ${key}    scope=SUITE    # robocop: off=VAR05
+            VAR    ${CONTENT} =    ${candidate}    scope=SUITE    # robocop: off=VAR05
+        END
+    END
 
 Audit Should Find
     [Arguments]    ${words}

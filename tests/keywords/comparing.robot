@@ -6,7 +6,7 @@ Library           MetricsLibrary
 Resource          keywords.resource
 
 Suite Setup       Share A Hibernation
-Suite Teardown    Destroy All Machines And Prove It
+Suite Teardown    Forget Shared Hibernation
 Test Teardown     Restore Snapshot    ${MACHINE}    ${HIBERNATION.snapshot_id}    ${WORKSPACE}
 
 

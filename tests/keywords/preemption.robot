@@ -4,7 +4,7 @@ Documentation     The market takes a machine away: what a person reads then, and
 Resource          keywords.resource
 
 Suite Setup       Share A Hibernation
-Suite Teardown    Destroy All Machines And Prove It
+Suite Teardown    Forget Shared Hibernation
 Test Teardown     Mend Sandbox
 
 
