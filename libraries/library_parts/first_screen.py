@@ -12,7 +12,16 @@ from robot.errors import DataError
 
 from library_parts.results import repeated_output
 from rekindle.failure import cause
-from rekindle.screen_entries import FAILED, PASSED, SETUP_AND_TEARDOWN, SKIPPED, entries, joined
+from rekindle.screen_entries import (
+    FAILED,
+    PASSED,
+    SETUP_AND_TEARDOWN,
+    SETUP_FAILED,
+    SKIPPED,
+    TEARDOWN_FAILED,
+    entries,
+    joined,
+)
 
 NOT_RUN = "Parent suite setup failed:\n"
 
@@ -46,9 +55,8 @@ class FirstScreen:
     def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
         """Write the line of a failed setup or teardown, or one that replaces it when failed tests are repeated."""
         if result.message and not result.message.startswith(("Parent suite", "Skipped in parent suite")):
-            part = "Setup" if result.message.startswith("Suite setup") else "Teardown"
-            line = f"{FAILED} *{SETUP_AND_TEARDOWN}*: {part} failed. {cause(result.message)}"
-            self._write(result, {SETUP_AND_TEARDOWN: line})
+            part = SETUP_FAILED if result.message.startswith("Suite setup") else TEARDOWN_FAILED
+            self._write(result, {SETUP_AND_TEARDOWN: f"{FAILED} *{part}*: {cause(result.message)}"})
         elif (result.has_setup or result.has_teardown) and repeated_output():
             self._write(result, {SETUP_AND_TEARDOWN: f"{PASSED} *{SETUP_AND_TEARDOWN}*"})
 

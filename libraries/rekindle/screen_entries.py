@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 PASSED, FAILED, SKIPPED = "✓", "✗", "○"
+SETUP_FAILED, TEARDOWN_FAILED = "Suite setup failed", "Suite teardown failed"
 SETUP_AND_TEARDOWN = "Setup and teardown"
 _LINE = re.compile(rf"(?:- )?([{PASSED}{FAILED}{SKIPPED}] \*(.+?)\*.*)")
 
@@ -28,4 +29,7 @@ def joined(entry: str, new: str | Mapping[str, str]) -> str:
 
 
 def _lines(entry: str) -> dict[str, str]:
-    return {match[2]: match[1] for line in entry.splitlines() if (match := _LINE.match(line))}
+    """Lines by the names of their tests; there is one line about setup and teardown, failed or not."""
+    found = [match for line in entry.splitlines() if (match := _LINE.match(line))]
+    same = dict.fromkeys((SETUP_FAILED, TEARDOWN_FAILED), SETUP_AND_TEARDOWN)
+    return {same.get(match[2], match[2]): match[1] for match in found}

@@ -125,7 +125,8 @@ class Settings(BaseModel):
             lines += _near_misses(missing, set(present) - set(cls.variables()))
             advice = [ADVICE, *([WITHOUT_MARKET] if {"vast_url", "vast_api_key"} & set(missing) else [])]
             advice += [WITHOUT_GCP] if any(name.startswith("gcp_") for name in missing) else []
-            raise Misconfigured("\n".join(["Missing in the environment and in .env:", *lines, *advice]))
+            names = ", ".join(name.upper() for name in missing)
+            raise Misconfigured("\n".join([f"Missing in the environment and in .env: {names}.", *lines, *advice]))
 
 
 def _near_misses(missing: Iterable[str], present: Iterable[str]) -> Iterator[str]:

@@ -47,7 +47,7 @@ def failure(stage: Stage, folder: Path, test: str, **changes: str) -> str:
             {"GCP_ACCESS_TOKEN": "wrong"},
             r"(?s).*refused the token: .*Check GCP_ACCESS_TOKEN and .*",
         ),
-        (CPU_CLOUD, {"GCP_PROJECT": ""}, r"(?s)Missing in the environment and in \.env:\n  GCP_PROJECT  .*"),
+        (CPU_CLOUD, {"GCP_PROJECT": ""}, r"(?s)Missing in the environment and in \.env: GCP_PROJECT\.\n.*"),
         (
             PAGE,
             {"DUMONT_CONSOLE_URL": "http://127.0.0.1:9"},

@@ -33,7 +33,9 @@ def test_live_without_credentials_names_every_variable(tmp_path: Path) -> None:
         tmp_path, ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--include", "smoke")
     ).to_its_end()
     ended.stopped_with(
-        "Missing in the environment and in .env:\n"
+        "Missing in the environment and in .env: DUMONT_API_URL, DUMONT_EMAIL, DUMONT_PASSWORD, VAST_URL, "
+        "VAST_API_KEY, B2_KEY_ID, B2_APPLICATION_KEY, B2_BUCKET, B2_ENDPOINT, RESTIC_REPOSITORY, "
+        "RESTIC_PASSWORD, SSH_KEY_PATH.\n"
         "  DUMONT_API_URL      the address of the Dumont API, such as http://localhost:8766\n"
         "  DUMONT_EMAIL        the e-mail of the Dumont account\n"
         "  DUMONT_PASSWORD     the password of the Dumont account\n"

@@ -64,21 +64,21 @@ def test_suites_with_the_same_name_have_entries_of_their_own() -> None:
 def test_a_setup_of_the_outermost_suite_is_named_once() -> None:
     setup = "*** Settings ***\nSuite Setup    Fail    The disk is full: 0 bytes are free.\\nSecond line."
     assert dict(_run(_suite("Wake", SUITE), root=setup).metadata) == {
-        "Rekindle": "✗ *Setup and teardown*: Setup failed. The disk is full: 0 bytes are free."
+        "Rekindle": "✗ *Suite setup failed*: The disk is full: 0 bytes are free."
     }
 
 
 def test_a_teardown_of_a_suite_comes_first_and_hides_nothing_that_its_tests_found() -> None:
     teardown = SUITE + "\n*** Settings ***\nSuite Teardown    Fail    Machine 7 was destroyed, but is still rented.\n"
     assert _run(_suite("Wake", teardown)).metadata["Wake"].splitlines() == [
-        "- ✗ *Setup and teardown*: Teardown failed. Machine 7 was destroyed, but is still rented.",
+        "- ✗ *Suite teardown failed*: Machine 7 was destroyed, but is still rented.",
         f"- {PASSED}",
         f"- {FAILED}",
     ]
 
 
 def test_lines_of_a_repeated_test_replace_those_of_its_first_run() -> None:
-    before = f"- ✗ *Setup and teardown*: Teardown failed. It is full.\n- {PASSED}\n- {FAILED}"
+    before = f"- ✗ *Suite teardown failed*: It is full.\n- {PASSED}\n- {FAILED}"
     after = "- ✓ *Setup and teardown*\n- ✓ *Fails*: 2.0 s"
     assert joined(before, after) == f"- ✓ *Setup and teardown*\n- {PASSED}\n- ✓ *Fails*: 2.0 s"
 

@@ -74,7 +74,8 @@ def test_all_that_is_missing_is_named_in_one_error() -> None:
     assert (
         str(error.value)
         == """\
-Missing in the environment and in .env:
+Missing in the environment and in .env: DUMONT_API_URL, DUMONT_PASSWORD, B2_KEY_ID, B2_APPLICATION_KEY, B2_BUCKET, \
+B2_ENDPOINT, SSH_KEY_PATH.
   DUMONT_API_URL      the address of the Dumont API, such as http://localhost:8766
   DUMONT_PASSWORD     the password of the Dumont account
   B2_KEY_ID           the id of the bucket's application key
