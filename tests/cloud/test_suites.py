@@ -65,7 +65,7 @@ def test_an_env_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     options = ("--variable", "TARGET:live", "--variable", "BUDGET_USD:1", "--variable", f"ENV_FILE:{tmp_path}/my.env")
     Run(tmp_path, (*options, "--include", "smoke")).to_its_end().stopped_with(
         "ENV_FILE must be the path of a file that exists, such as ENV_FILE:staging.env; it is "
-        f"'{tmp_path}/my.env' (which does not exist)."
+        f"{str(tmp_path / 'my.env')!r} (which does not exist)."
     )
 
 

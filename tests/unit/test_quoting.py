@@ -24,15 +24,15 @@ from sandbox.environment import quoted
 QUOTES: dict[str, Callable[[Path], str]] = {"control plane": product.ssh_path, "SSH of the libraries": library.ssh_path}
 ODD = "- '\"%\\#$,;:=*?[]{}~&|<>()`!\tü漢k"
 NAMES = st.text(st.sampled_from(ODD), min_size=1, max_size=12).filter(lambda name: "${" not in name)
+# Nothing of the user's home, which may have an odd path itself.
+SSH = ("ssh", "-F", "/dev/null", "-o", "UserKnownHostsFile=/dev/null")
 # Each example starts a program.
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def as_ssh_reads(option: str, value: str) -> str:
     """The value of an option, as ssh itself prints it after it has split the line. `%` is expanded later."""
-    shown = subprocess.run(
-        ["ssh", "-F", "/dev/null", "-G", "-o", f"{option}={value}", "host"], capture_output=True, check=True
-    )
+    shown = subprocess.run([*SSH, "-G", "-o", f"{option}={value}", "host"], capture_output=True, check=True)
     lines = shown.stdout.decode().splitlines()
     return next(line for line in lines if line.startswith(option.lower() + " ")).split(" ", 1)[1]
 
@@ -58,7 +58,7 @@ def test_ssh_opens_the_very_file(quote: Callable[[Path], str]) -> None:
         listener.bind(str(path))
         listener.listen()
         listener.settimeout(30)
-        command = ["ssh", "-F", "/dev/null", "-o", f"ControlPath={quote(path)}", "-O", "check", "host"]
+        command = [*SSH, "-o", "IdentityFile=none", "-o", f"ControlPath={quote(path)}", "-O", "check", "host"]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as ssh:
             connection, _ = listener.accept()
             connection.close()
