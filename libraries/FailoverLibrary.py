@@ -13,6 +13,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts import failing_over
 from library_parts.console import tell
+from library_parts.returned import converters
 from library_parts.telling import tell_proof, tell_rented
 from rekindle import report, target
 from rekindle.cycles import AfterFailure, Cycle, Failovers, compared, phases_of
@@ -24,7 +25,7 @@ from rekindle.variable_checks import check_argument
 from rekindle.wording import counted
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Failover, Manifest, RentedMachine))
 class FailoverLibrary:
     """Lets the product fail over, follows it and proves it; runs failovers in a row.
 
@@ -62,7 +63,7 @@ class FailoverLibrary:
             machine: that will be lost.
 
         Returns:
-            The failover, for [Follow Failover].
+            The failover, for [Follow Failover] and [Failover Should Be Proven].
         """
         failover = failing_over.expect(machine)
         failing_over.remember_earlier(failover)
@@ -77,7 +78,7 @@ class FailoverLibrary:
             machine: that will be lost.
 
         Returns:
-            The failover, for [Follow Failover].
+            The failover, for [Follow Failover] and [Failover Should Be Proven].
 
         Raises:
             AssertionError: the product refuses; in its own words. Nothing has happened then.
@@ -101,7 +102,7 @@ class FailoverLibrary:
                 or `destroy`, at the market with the user's own key (the default on live).
 
         Returns:
-            The failover, for [Follow Failover].
+            The failover, for [Follow Failover] and [Failover Should Be Proven].
         """
         way = failing_over.way_to_kill(way)
         failover = failing_over.expect(machine)

@@ -12,6 +12,7 @@ from robot.api.deco import keyword, library
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
+from library_parts.returned import converters
 from rekindle import report, target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.errors import Misconfigured, Mismatch, Unknown
@@ -31,7 +32,7 @@ UNDER_WAY = 800
 NOTICED_WITHIN = 30.0
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(RentedMachine))
 class FaultsLibrary:
     """What happens to real clouds, done to the embedded one; and what must be said then.
 

@@ -12,6 +12,7 @@ from robot.api.deco import keyword, library
 
 from library_parts.console import tell
 from library_parts.deleting import delete_snapshot
+from library_parts.returned import converters
 from library_parts.telling import tell_rented
 from rekindle import hibernating, report, target
 from rekindle.dumont_views import WakeResult
@@ -25,7 +26,9 @@ from rekindle.variable_checks import check_argument
 _NOT_ITS_FAULT = (Weather.prefix, Unknown.prefix, "capability missing:")
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
+@library(
+    scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Hibernation, Manifest, RentedMachine), listener="SELF"
+)
 class HibernationLibrary:
     """The product's own way: it notices an idle machine and hibernates it, and wakes it again on demand.
 
@@ -259,7 +262,7 @@ class HibernationLibrary:
             maker: who made it.
 
         Returns:
-            The hibernation: `snapshot_id`, `instance_id`, `manifest`, …; None when there is none.
+            The hibernation, with `snapshot_id`, `manifest` and more, see [Hibernation]; None if there is none.
 
         Raises:
             AssertionError: a kept manifest cannot be read or was changed (`UNKNOWN:`). It is set aside.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from robot.api import logger
@@ -14,18 +13,17 @@ from robot.api.deco import keyword, library
 from HibernationLibrary import HibernationLibrary
 from library_parts import failing_over
 from library_parts.console import kept_back, tell
+from library_parts.crowd import Crowd, Member
+from library_parts.returned import converters
 from library_parts.side_by_side import publish
 from library_parts.telling import GONE_TIMEOUT
 from ProvisioningLibrary import ProvisioningLibrary
 from rekindle import renting, report
-from rekindle.cycles import Cycle, Failovers
-from rekindle.errors import Misconfigured, Mismatch, RekindleError
+from rekindle.cycles import Failovers
+from rekindle.errors import Mismatch, RekindleError
 from rekindle.failover import Failover
 from rekindle.growth import Growth, Row
-from rekindle.manifest import Manifest
-from rekindle.rented import RentedMachine
 from rekindle.variable_checks import check_argument
-from rekindle.wording import counted
 from StandbyLibrary import StandbyLibrary
 from WorkspaceLibrary import WorkspaceLibrary
 
@@ -34,70 +32,7 @@ TOGETHER = 60.0  # seconds until all threads must be ready to strike
 RENTERS = 4  # each takes the cheapest offer that is left: more of them would only be in each other's way
 
 
-@dataclass
-class Member:
-    """One of many machines, and how far it has come. `error`: why it goes no further, and in which step."""
-
-    number: int
-    machine: RentedMachine | None = None
-    manifest: Manifest | None = None
-    failover: Failover | None = None
-    error: str | None = None
-    failed_in: str | None = None
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def rented(self) -> RentedMachine:
-        """Its machine."""
-        if self.machine is None:
-            raise Misconfigured("[Rent Machines At Once] comes first.")
-        return self.machine
-
-    @property
-    def files(self) -> Manifest:
-        """What it must hold."""
-        if self.manifest is None:
-            raise Misconfigured("[Protect Machines At Once] comes first.")
-        return self.manifest
-
-    @property
-    def lost(self) -> Failover:
-        """Its failover."""
-        if self.failover is None:
-            raise Misconfigured("[Lose Machines At Once] comes first.")
-        return self.failover
-
-    def cycle(self) -> Cycle:
-        """What became of it."""
-        one, files = self.failover, self.files
-        proven = self.error is None
-        return Cycle(
-            number=self.number,
-            nonce="",
-            old=self.rented.id,
-            new=one.new.id if one and one.new else None,
-            snapshot_id=None,
-            phases=one.seconds_by_phase() if one else {},
-            seconds=one.wall_seconds if one else 0.0,
-            files=files.files if proven else 0,
-            bytes=files.bytes if proven else 0,
-            error=self.error,
-            failed_in=self.failed_in,
-            failover=one,
-        )
-
-
-@dataclass
-class Crowd:
-    """Machines that go through everything together."""
-
-    members: list[Member]
-
-    def __str__(self) -> str:
-        return counted(len(self.members), "machine")
-
-
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Crowd))
 class LoadLibrary:
     """Many machines at once: rented, protected, lost in the same moment, and each failover proven.
 
@@ -129,7 +64,7 @@ class LoadLibrary:
             ready_timeout: how long it may take until each one runs and answers.
 
         Returns:
-            The crowd: its `members` have a `machine` each.
+            The crowd, with its `members`; see [Crowd].
 
         Raises:
             AssertionError: one of them could not be rented; names each.

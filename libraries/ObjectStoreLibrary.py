@@ -8,6 +8,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
+from library_parts.returned import converters
 from rekindle import access, report, target
 from rekindle.audit import AuditResult, audit_snapshot
 from rekindle.errors import Mismatch
@@ -22,7 +23,7 @@ from rekindle.wording import counted, number
 OWN_CLIENT = "our own client of the bucket"
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Manifest, Stored))
 class ObjectStoreLibrary:
     """Reads the bucket with a client of our own.
 

@@ -15,6 +15,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
 from library_parts.results import keep, output_dir
+from library_parts.returned import converters
 from library_parts.telling import tell_rented
 from rekindle import browsers, cards, report, target
 from rekindle.errors import CapabilityMissing, Misconfigured, Mismatch, Unknown, Weather
@@ -83,7 +84,7 @@ _WORDS = """() => ({
 })"""
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Expected, Failover, RentedMachine, Standby))
 class PageLibrary:
     """Opens a browser on the product's page, photographs it, and compares what it says with what is true.
 

@@ -19,6 +19,7 @@ from library_parts.given import seconds_of, visible_variable, visible_variables
 from library_parts.other_libraries import imported, log_in
 from library_parts.redacting import Redacting
 from library_parts.results import Results, folder
+from library_parts.returned import converters
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
 from rekindle import renting, target
 from rekindle.errors import Mismatch, RekindleError
@@ -29,7 +30,12 @@ from rekindle.variable_checks import check, warnings
 from rekindle.variables import BY_NAME, GPUS
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener=[Redacting(), paying.Spending(), FirstScreen(), Results()])
+@library(
+    scope="GLOBAL",
+    doc_format="MARKDOWN",
+    converters=converters(RentedMachine),
+    listener=[Redacting(), paying.Spending(), FirstScreen(), Results()],
+)
 class ProvisioningLibrary:
     """Opens the target, rents machines on it, destroys them, and proves that they are gone.
 
@@ -199,7 +205,7 @@ class ProvisioningLibrary:
             failover_strategy: where it must be chosen with the rent: `regional_volume` puts the workspace on a volume.
 
         Returns:
-            The machine: `id`, `gpu_name`, `price`, `ssh_host`, `ssh_port`, …
+            The machine: `id`, `gpu_name`, `hourly_usd`, `ssh.host`, `ssh.port`, and more; see [RentedMachine].
 
         Raises:
             AssertionError: no offers, a machine that never boots, SSH refused (all `WEATHER:`), or over the budget.

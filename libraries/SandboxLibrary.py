@@ -10,6 +10,7 @@ from typing import Any, Literal
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
+from library_parts.returned import converters
 from rekindle import target
 from rekindle.embedded import EmbeddedCloud
 from rekindle.rented import RentedMachine
@@ -17,7 +18,7 @@ from rekindle.rented import RentedMachine
 Part = Literal["store", "marketplace", "control"]
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(RentedMachine))
 class SandboxLibrary:
     """Starts, stops and breaks the embedded cloud.
 

@@ -12,6 +12,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import progress, tell
 from library_parts.deleting import delete_left, delete_snapshot, is_row_of
+from library_parts.returned import converters
 from rekindle import report, target
 from rekindle.dumont_views import SnapshotResult
 from rekindle.errors import Mismatch, RekindleError
@@ -25,7 +26,7 @@ from rekindle.wording import counted
 ENDS_WITHIN = 60.0
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN", listener="SELF")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(RentedMachine), listener="SELF")
 class SnapshotLibrary:
     """Snapshots as the product makes, lists, restores and deletes them.
 

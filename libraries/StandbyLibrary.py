@@ -8,6 +8,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
+from library_parts.returned import converters
 from library_parts.standing_by import OWN_EYES, standby_of
 from library_parts.telling import GONE_TIMEOUT, tell_standby_proof
 from rekindle import report, target
@@ -20,7 +21,7 @@ from rekindle.tables import table
 from rekindle.wording import counted
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Manifest, RentedMachine, Standby, Synced))
 class StandbyLibrary:
     """CPU standbys: a cheap machine mirrors a GPU machine, so that its files survive it.
 
@@ -38,7 +39,7 @@ class StandbyLibrary:
             timeout: how long it may take until it has synced for the first time.
 
         Returns:
-            The standby: `name`, `zone`, `hourly_usd`, …
+            The standby, with `name`, `zone`, `hourly_usd`, `ssh.host` and more; see [Standby].
 
         Raises:
             AssertionError: in the product's own words; or the CPU cloud has no such machine, or shows another address.

@@ -8,6 +8,7 @@ from robot.api.deco import keyword, library
 
 from library_parts import failing_over
 from library_parts.console import tell
+from library_parts.returned import converters
 from library_parts.side_by_side import publish
 from library_parts.standing_by import standby_of
 from library_parts.telling import tell_proof, tell_standby_proof, tell_unclaimed
@@ -26,7 +27,7 @@ from rekindle.waiting import wait_until
 LONGER = 3
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Failover, RentedMachine))
 class StrategyLibrary:
     """Ways to fail over: how each is chosen, what it costs before anything happens, and how they compare afterwards."""
 

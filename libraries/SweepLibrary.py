@@ -9,6 +9,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import tell
+from library_parts.returned import converters
 from rekindle import report, target
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES
 from rekindle.destruction import NOT_WITNESSED
@@ -24,7 +25,7 @@ BUCKET = "the bucket"
 NOUNS = {MARKET: "machine", PRODUCT: "machine", VOLUMES: "volume", CPU_CLOUD: "CPU machine"}
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Swept))
 class SweepLibrary:
     """Finds and destroys what runs that are over have left, and proves that nothing of it is there any more.
 
@@ -45,7 +46,7 @@ class SweepLibrary:
         What was found when the target was opened belongs to it.
 
         Returns:
-            What was looked at, found and left.
+            The result, with `found`, `kept` and more; see [Swept].
 
         Raises:
             AssertionError: something is still there, or could not be looked at (`UNKNOWN:`); also because this

@@ -6,6 +6,7 @@ from robot.api import logger
 from robot.api.deco import keyword, library
 
 from library_parts.console import ProgressLine, tell
+from library_parts.returned import converters
 from rekindle import report
 from rekindle.changing import change_files
 from rekindle.data_set import create_data_set
@@ -21,7 +22,7 @@ WITNESS = "SSH to the machine"
 NAMED = 5
 
 
-@library(scope="GLOBAL", doc_format="MARKDOWN")
+@library(scope="GLOBAL", doc_format="MARKDOWN", converters=converters(Manifest, ModelFile, RentedMachine))
 class WorkspaceLibrary:
     """Fills a machine's workspace, and compares all of it.
 

@@ -96,25 +96,27 @@ class Seen:
 
 @dataclass
 class Failover:
-    """A failover or a migration from before its beginning until it is proven. A section of the test's report.
+    """A failover or a migration, from before its beginning until it is proven.
+
+    It is a section of the test's report.
 
     Attributes:
-        kind: a migration loses nothing.
-        old: the machine that is lost.
+        kind: `failover` or `migration`; a migration must lose nothing.
+        old: machine that is lost or replaced.
         was: who it was.
         expected: the machine that will come, in the books already.
         earlier: the failovers of the old machine that the product knew before this one.
         begun_at, begun_epoch: when it was ordered, or its machine taken away.
-        standby: that of the old machine, when it has one.
+        standby: CPU standby of the old machine; None if it has none.
         ticks: what is written until the machine's end, to measure the loss.
-        id: the product's.
+        id: id at the product; None until it is known.
         seen: the phases as we saw them come.
         not_later: our seconds since the beginning at the last look that showed that it went on.
-        wall_seconds: ours, from the beginning to the first look that showed its end.
+        wall_seconds: measured seconds from the beginning until its end was seen: the RTO of a failover.
         claim: what the product said last.
-        new: the machine that took over.
-        loss: measured by the ticks.
-        stood_still: for how long nothing was written while it was migrated, by our clock.
+        new: machine that took over; None before that.
+        loss: measured loss of work; None if no files were being written.
+        stood_still: measured seconds without a write during a migration; None if not measured.
     """
 
     old: RentedMachine

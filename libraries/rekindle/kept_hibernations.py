@@ -41,14 +41,14 @@ class Leases(Protocol):
 
 @dataclass(frozen=True)
 class Hibernation:
-    """A machine that sleeps as a snapshot.
+    """A hibernated machine: its snapshot, and the manifest that a restore must match.
 
     Attributes:
-        snapshot_id: as the product named it.
-        instance_id: the machine's id while it lived.
-        label: the machine's label; the product gives it to the machine that it wakes.
-        maker: who took the snapshot: `steps` of the API one by one, or the `product` by itself.
-        manifest: everything in the workspace before it fell asleep.
+        snapshot_id: id of the snapshot, as the product names it.
+        instance_id: id of the machine before it was destroyed.
+        label: label of the machine; the product gives it to the machine that it wakes.
+        maker: `steps` if the snapshot was taken through the API, `product` if the product took it on its own.
+        manifest: manifest of the workspace before the hibernation.
     """
 
     snapshot_id: str

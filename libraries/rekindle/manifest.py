@@ -121,7 +121,16 @@ class Entry(NamedTuple):
 
 
 class Manifest:
-    """The entries of a tree by their paths, in the order of the paths."""
+    """Every entry of a directory tree: files, directories and links.
+
+    Attributes:
+        root: directory on the machine.
+        entries: entries by path below the root, each with `kind`, `size`, `mode`, `mtime_ns`, `link_target`, `sha256`,
+            `md5`, `uid` and `gid`.
+    """
+
+    root: str
+    entries: dict[str, Entry]
 
     def __init__(self, root: str, entries: Iterable[Entry]) -> None:
         self.root = root
@@ -129,11 +138,12 @@ class Manifest:
 
     @property
     def files(self) -> int:
+        """Number of regular files."""
         return self.count("file")
 
     @property
     def bytes(self) -> int:
-        """The sizes of all files together."""
+        """Total size of all files in bytes."""
         return sum(entry.size for entry in self.entries.values() if entry.kind == "file")
 
     def count(self, kind: Kind) -> int:

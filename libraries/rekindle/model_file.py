@@ -93,8 +93,14 @@ noise "$4" "$5" | perl -e '
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that was written: its name below the root, its size in bytes, and the hashes (hexadecimal) of the bytes on
-    their way to the disk."""
+    """A large file that was written to a machine.
+
+    Attributes:
+        name: path below the root.
+        size: size in bytes.
+        sha256: SHA-256 in hexadecimal, computed while the file was written.
+        md5: MD5 in hexadecimal, computed while the file was written.
+    """
 
     name: str
     size: int

@@ -31,19 +31,21 @@ class Held:
 
 @dataclass
 class RentedMachine:
-    """One rented machine, from the create call on. Times are monotonic seconds.
+    """A rented machine. Times are monotonic seconds.
 
     Attributes:
-        id: its number at the market and in Dumont Cloud.
-        label: carried by it alone; by the label it is known to be ours.
-        gpu_name: as the offer names it.
-        hourly_usd: the price, disk included: what was agreed at most, until the machine is ready; then the real one.
+        id: number at the market and in Dumont Cloud.
+        label: name that only this machine carries; it proves that this run rented it.
+        gpu_name: GPU model as the offer names it, such as `RTX 4090`.
+        hourly_usd: price in USD/h, disk included: the agreed maximum until the machine is ready, then the actual price.
         asked_at: when the create call went out; the contract is not older.
         intent: its row in the ledger.
         reservation: the money set aside for it.
-        provision_seconds: from the create call until a command could run on it over SSH; 0 before that.
+        provision_seconds: seconds from the create call until a command ran on it over SSH; 0 before that.
+        ssh: access over SSH; None until the machine has an address.
+        gone: whether it is proven to be destroyed.
         beside: what is paid for on its account beside it.
-        traffic_prices: USD a GB under `upload` and `download`; empty where nobody tells them.
+        traffic_prices: prices in USD per GB under the keys `upload` and `download`; empty if the market lists none.
         before: the ids of all machines that were there before it was asked for.
         unclaimed: ids of machines that came meanwhile and carry no label, so that nobody can tell whose they are.
     """

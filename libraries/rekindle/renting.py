@@ -124,12 +124,12 @@ class Expected:
 
     @property
     def label(self) -> str:
-        """What it will be known by."""
+        """Label that the machine must be given."""
         return self.wish.label
 
     @property
     def hourly_usd(self) -> float:
-        """What it costs at most, USD an hour, disk included."""
+        """Highest price in USD/h, disk included."""
         return hourly_at_most(self.wish.price, self.wish.disk_gb)
 
     def rented(self, instance_id: int) -> RentedMachine:

@@ -55,11 +55,11 @@ class Tree:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a snapshot needs of the bucket.
+    """Objects in the bucket that a snapshot needs.
 
     Attributes:
-        packs: the sizes in bytes of the packs, by key. Other snapshots may need some of them too.
-        bytes: of its own pieces in them, encrypted and mostly compressed.
+        packs: sizes of the packs in bytes, by key. Other snapshots may need some of them too.
+        bytes: size of the snapshot's data in these packs, encrypted and mostly compressed, in bytes.
     """
 
     packs: Mapping[str, int]

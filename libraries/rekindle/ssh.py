@@ -94,16 +94,24 @@ class Completed:
 
 
 class Machine:
-    """A machine that one can log in to. Thread-safe; many may be used at once.
+    """Access to a machine over SSH. Thread-safe; many may be used at once.
 
     Args:
-        host: its address.
-        port: its SSH port.
-        key_path: the private key that it lets in.
-        known_hosts: where its host key is recorded. Several machines may share the file.
-        alias: the name under which the key is recorded: addresses are given to other machines later, names are not.
-        user: the account on it.
+        known_hosts: file that records its host key. Several machines may share the file.
+
+    Attributes:
+        host: address for SSH.
+        port: port for SSH.
+        user: account on the machine.
+        key_path: file of the private key that the machine accepts.
+        alias: name that the host key is recorded under. Addresses are reused by other machines, names are not.
     """
+
+    host: str
+    port: int
+    user: str
+    key_path: Path
+    alias: str
 
     def __init__(self, host: str, port: int, key_path: Path, known_hosts: Path, alias: str, user: str = "root") -> None:
         self.host = host

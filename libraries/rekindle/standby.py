@@ -39,9 +39,12 @@ class Standby:
     """A CPU machine that mirrors a GPU machine. Times are monotonic seconds, money is USD an hour.
 
     Attributes:
-        machine: the GPU machine that it mirrors now.
-        name, zone: at the CPU cloud.
-        hourly_usd: of the CPU machine, without its disk; None where nobody tells it.
+        machine: GPU machine that it mirrors now.
+        name: name at the CPU cloud.
+        zone: zone at the CPU cloud.
+        hourly_usd: price of the CPU machine in USD/h, without its disk; None if no price list has it.
+        ssh: access over SSH; None until the CPU machine has an address.
+        gone: whether it is proven to be deleted.
         asked_at: when it was ordered, or earlier.
         intent: its row in the ledger.
         with_disk_usd: its price with its disk; where nobody tells it, the most that it can be.
@@ -84,8 +87,12 @@ class Standby:
 class Synced:
     """A nonce that was written on the GPU machine and has been read on the standby.
 
-    `seconds`: from the moment at which it was surely written until it was read. `claimed_lag`: what the product said of
-    the lag then, seconds.
+    Attributes:
+        nonce: text that was written.
+        path: file that it was written to.
+        seconds: seconds from the end of the write until it was read on the standby.
+        looks: number of reads.
+        claimed_lag: lag in seconds that the product reported at that time; None if it reported none.
     """
 
     nonce: str

@@ -64,12 +64,13 @@ class Judged:
 
 @dataclass
 class Swept:
-    """What a sweep looked at, and what it did.
+    """Result of a sweep.
 
     Attributes:
-        looked: how many machines (volumes) each listing held.
-        found: what was left over; it is destroyed now, unless `cleared` says otherwise.
-        kept: what carries our mark and was not touched.
+        looked: number of machines (or volumes) in each listing, by name of the listing.
+        found: leftovers, each with `seen` and `why`; destroyed now, except those in `cleared.unsettled`.
+        kept: machines that carry a label of Rekindle and were not touched, each with `seen` and `why`.
+        seconds: duration of the sweep in seconds.
         clocks: why no age could be judged, as a sentence; None when that was possible, or not needed.
     """
 
@@ -82,7 +83,7 @@ class Swept:
 
     @property
     def of_others(self) -> int:
-        """How many carried no mark of ours."""
+        """Number of machines without a mark of Rekindle; they are never touched."""
         return sum(self.looked.values()) - len(self.found) - len(self.kept)
 
     @property

@@ -42,8 +42,10 @@ _READ = 'cd -- "$1" 2>/dev/null || exit 0; for file in *.txt; do [ -f "$file" ] 
 class Loss:
     """What a failover has lost of the ticks.
 
-    `seconds`: from the last tick that survived to the loss of the machine, at most. `lost`: the names of the ticks that
-    did not survive, all of them later than every one that did.
+    Attributes:
+        seconds: seconds of lost work, at most: from the last file that survived to the loss of the machine (the RPO).
+        survived: number of files that survived.
+        lost: names of the lost files; all are newer than every file that survived.
     """
 
     seconds: float
