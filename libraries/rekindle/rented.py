@@ -31,7 +31,9 @@ class Held:
 
 @dataclass
 class RentedMachine:
-    """A rented machine. Times are monotonic seconds.
+    """A rented machine.
+
+    Times are monotonic seconds.
 
     Attributes:
         id: number at the market and in Dumont Cloud.

@@ -36,7 +36,9 @@ _READ = 'cat -- "$1" 2>/dev/null || true'
 
 @dataclass
 class Standby:
-    """A CPU machine that mirrors a GPU machine. Times are monotonic seconds, money is USD an hour.
+    """A CPU machine that mirrors a GPU machine.
+
+    Times are monotonic seconds, money is USD/h.
 
     Attributes:
         machine: GPU machine that it mirrors now.

@@ -12,14 +12,12 @@ Test Teardown    Close Target
 The Sandbox Needs No Budget
     Open Target    sandbox    state_dir=temporary
     ${machine} =    Rent Small Machine
-    Run Keyword And Expect Error
-    ...    ValueError: Argument 'machine' got value '${machine.id}' (integer) that cannot be converted to RentedMachine: *
-    ...    Destroy Machine
-    ...    ${machine.id}
-    Run Keyword And Expect Error
-    ...    *pass the object that Rent Machine returns, such as \${machine}
-    ...    Destroy Machine    ${machine.ssh}
     Destroy Machine    ${machine}
+
+Anything But A Machine Is Refused
+    Run Keyword And Expect Error
+    ...    *'machine' got value '7' that cannot be converted to *: pass the object that Rent Machine returns, such as *
+    ...    Destroy Machine    7
 
 A Misspelled State Directory Is Refused
     Run Keyword And Expect Error
