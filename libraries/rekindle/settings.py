@@ -15,6 +15,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from rekindle.errors import Misconfigured
+from rekindle.ssh import ssh_path
 
 ADVICE = 'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
 
@@ -196,6 +197,7 @@ def _address(name: str, value: str) -> str:
 
 def _private_key(value: str) -> Path:
     path = Path(value).expanduser()
+    ssh_path(path)  # refuses what ssh cannot open, before anything is rented
     if not path.is_file():
         seen = "is not a file" if path.exists() else "does not exist"
         raise Misconfigured(f"SSH_KEY_PATH: {path} {seen}. It must name the private SSH key that the market knows.")

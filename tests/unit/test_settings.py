@@ -154,6 +154,13 @@ def test_a_key_in_the_home_directory(full: dict[str, str], key: Path, monkeypatc
     assert Settings.from_mapping(full | {"SSH_KEY_PATH": "~/key"}).ssh_key_path == key
 
 
+def test_a_key_that_ssh_cannot_open_by_its_path_is_refused(full: dict[str, str], tmp_path: Path) -> None:
+    key = tmp_path / "${HOME}"
+    key.touch(0o600)
+    with pytest.raises(Misconfigured, match=r"^ssh cannot use the path '.*\$\{HOME\}', because it holds a line break"):
+        Settings.from_mapping(full | {"SSH_KEY_PATH": str(key)})
+
+
 # The environment and the file
 
 
