@@ -8,6 +8,7 @@ from typing import Literal
 
 Rounding = Literal["nearest", "up", "down"]
 MOST_DECIMALS = 6
+CENT = 0.01  # USD
 # Less is shown as zero, with the usual decimals, USD.
 SHOWN = 0.5 * 10**-MOST_DECIMALS
 # What floating point adds to a sum of many amounts is not money, USD.
@@ -21,8 +22,8 @@ def dollars(usd: float, decimals: int = 2, *, rounded: Rounding = "nearest") -> 
 
     Args:
         usd: the amount.
-        decimals: at least this many. An amount too small for them gets two significant digits, so that a price below
-            one cent is not shown as "$0.00"; `MOST_DECIMALS` is the limit.
+        decimals: at least this many. An amount below one cent has at least two significant digits, so that it is not
+            shown as "$0.00"; `MOST_DECIMALS` is the limit.
         rounded: in which direction.
     """
     return f"{'-' if usd < 0 else ''}${amount(abs(usd), decimals, rounded=_mirrored(rounded) if usd < 0 else rounded)}"
@@ -43,8 +44,8 @@ def amount(usd: float, decimals: int = 2, *, rounded: Rounding = "nearest") -> s
     if not math.isfinite(usd):
         return "∞" if usd > 0 else "unknown"
     exact = Decimal(repr(usd if rounded == "nearest" else usd - NOISE if rounded == "up" else usd + NOISE))
-    if SHOWN <= abs(usd) < 10**-decimals:
-        decimals = min(1 - math.floor(math.log10(abs(usd))), max(decimals, MOST_DECIMALS))
+    if SHOWN <= abs(usd) < CENT:
+        decimals = max(decimals, min(1 - math.floor(math.log10(abs(usd))), MOST_DECIMALS))
     return f"{exact.quantize(Decimal(1).scaleb(-decimals), rounding=_MODES[rounded]) + 0:f}"
 
 

@@ -12,7 +12,7 @@ from rekindle import bill_parts, storage_cost
 from rekindle.billed_item import HEADING, NOT_WITNESSED, Item
 from rekindle.cost import TRAFFIC, by_kind
 from rekindle.errors import Mismatch
-from rekindle.money import amount, dollars
+from rekindle.money import SHOWN, amount, dollars
 from rekindle.report import Json, write_document
 from rekindle.storage_cost import StorageCost
 from rekindle.tables import table
@@ -129,7 +129,7 @@ class RunBill:
             f"Time is billed {dollars(time_usd, 4)}; the lives that were measured cost {expected}.",
             "Each life begins and ends between two observations.",
         ]
-        if gigabytes:
+        if traffic >= SHOWN:
             sentences.append(f"Traffic adds {dollars(traffic, 4)} for {gigabytes:.3f} GB; no estimate includes it.")
         if others := [item for item in seen if not item.cost.life.at_least]:
             them, they = ("it", "it was") if len(others) == 1 else ("them", "they were")

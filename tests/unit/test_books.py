@@ -16,6 +16,7 @@ from rekindle.cost import TRAFFIC, Cost, Life
 from rekindle.errors import Mismatch
 from rekindle.ledger import Rent, State
 from rekindle.market import Charge
+from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.settled_bill import RunBill
 from rekindle.ssh import Machine
@@ -70,7 +71,7 @@ def test_a_bill_within_a_billing_second_agrees(seconds: float) -> None:
     assert bill.measured_usd == pytest.approx(0.0102)
     assert bill.line() == (
         f"Bill: ${seconds * SECOND:.4f}, expected $0.0100 to $0.0102: GPU time $0.0090, "
-        f"disk ${(seconds - 90) * SECOND:.4f}; 1 item agrees to the billing second"
+        f"disk {dollars((seconds - 90) * SECOND, 4)}; 1 item agrees to the billing second"
     )
 
 
@@ -111,7 +112,7 @@ def test_a_machine_that_is_not_on_the_bill_is_red() -> None:
 
 def test_a_bill_that_goes_on_is_red() -> None:
     growing = settled(row(101 * SECOND), row(0.0, "disk", end=None))
-    assert f"{MACHINE}: its bill still grows, by $0.0004/h." in told(growing)
+    assert f"{MACHINE}: its bill still grows, by $0.00040/h." in told(growing)
 
 
 def test_traffic_is_no_time() -> None:
@@ -119,6 +120,10 @@ def test_traffic_is_no_time() -> None:
     bill.raise_unless_agreed()
     assert bill.billed_usd == pytest.approx(101 * SECOND + 0.75)
     assert bill.document()["billed"] == {"download": 0.5, "gpu": 0.0101, "upload": 0.25}
+
+
+def test_no_traffic_is_no_part_of_the_explanation() -> None:
+    assert "Traffic" not in settled(row(0.0101), row(0.0, "upload")).explanation()
 
 
 def test_a_bill_is_explained_by_its_parts() -> None:

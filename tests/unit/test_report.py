@@ -156,7 +156,7 @@ def test_the_headline_tells_the_most_that_was_checked() -> None:
     report.add_check("snapshot is whole", "bucket", files=1009, objects=12, bytes=9)
     report.metrics["wake_up_time_sec"] = 4.25
     report.machine_gone(29070710, "RTX A4000", Cost(0.36, Life(3, 4.2)), None)
-    told = "wake up time 4.2 s, checked 1 010 files, 64 000 000 bytes, 12 objects, $0.0004 estimated"
+    told = "wake up time 4.2 s, checked 1 010 files, 64 000 000 bytes, 12 objects, $0.00042 estimated"
     assert report.headline() == f"{report.elapsed():.1f} s, {told}"
 
 
