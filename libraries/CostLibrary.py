@@ -27,6 +27,7 @@ class CostLibrary:
     *** Test Cases ***
     Machine Fails Over Again And Again
         [Metadata]    Rents    ${{int($CYCLES) + 1}} machines for 10 minutes
+        ${machine} =    Rent Machine    max_price=0.5
     ```
     """
 

@@ -33,6 +33,22 @@ class FailoverLibrary:
     [Expect Failover] (something else is about to begin it, such as a click). [Follow Failover] tells its phases as they
     come and returns the machine that took over; [Failover Should Be Proven] believes none of it.
 
+    ```robotframework
+    *** Test Cases ***
+    Work Survives A Lost Machine
+        ${machine} =    Rent Machine    max_price=0.5    disk_gb=20
+        Create Test Files    ${machine}    /workspace
+        ${standby} =    Enable Standby    ${machine}
+        Wait Until Standby Is Synced    ${standby}    /workspace
+        ${manifest} =    Take Manifest    ${machine}    /workspace
+        Keep Writing Files    ${machine}    /workspace
+        ${failover} =    Kill Machine    ${machine}
+        ${new} =    Follow Failover    ${failover}
+        Failover Should Be Proven    ${failover}    ${manifest}
+        Log    RTO ${failover.wall_seconds} s, RPO ${failover.loss.seconds} s
+        Destroy Machine    ${new}
+    ```
+
     A failover in a row is a keyword of yours: it moves the work from one machine to another. Its steps (`GROUP`) are
     the phases that are timed. See [Repeat Failover].
     """

@@ -37,6 +37,9 @@ class MetricsLibrary:
     *** Test Cases ***
     Machine Is Hibernated
         [Metadata]    Report    auto_hibernation
+        ${machine} =    Rent Machine    max_price=0.5
+        Hibernate When Idle    ${machine}    after=60s
+        Wait Until Hibernated    ${machine}    timeout=10 minutes
         [Teardown]    Publish Report
     ```
     """

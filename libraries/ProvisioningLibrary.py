@@ -149,13 +149,14 @@ class ProvisioningLibrary:
             return
         failures = end_snapshots()
         try:
-            failures += paying.settle(opened)
+            bills = paying.settle(opened)
         except RekindleError as failure:
-            failures.append(str(failure))
+            bills = [str(failure)]
         try:
             target.close()
         except RekindleError as failure:
             failures.append(str(failure))
+        failures += bills  # last: a machine that was left behind explains a bill that grows
         if failures:
             raise Mismatch("\n".join(failures))
 

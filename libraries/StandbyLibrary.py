@@ -92,6 +92,8 @@ class StandbyLibrary:
         A new nonce is written over SSH, after whatever the product has said of the standby before. It is read by
         ourselves. Then a whole sync that began later must have ended, so that everything older has come over as well.
 
+        The file with the nonce stays in the directory. Take a manifest for later comparison after this keyword.
+
         Args:
             standby: which one.
             root: an existing directory that is mirrored.

@@ -85,7 +85,7 @@ RETURNED = (
         Failover,
         "failover",
         "Fail Over",
-        ("id", "kind", "old", "new", "standby", "wall_seconds", "loss.seconds", "loss.lost", "stood_still"),
+        ("id", "kind", "old", "new", "standby", "wall_seconds", "loss", "loss.seconds", "loss.lost", "stood_still"),
     ),
     Returned(
         Hibernation,

@@ -115,7 +115,7 @@ class Failover:
         wall_seconds: measured seconds from the beginning until its end was seen: the RTO of a failover.
         claim: what the product said last.
         new: machine that took over; None before that.
-        loss: measured loss of work; None if no files were being written.
+        loss: measured loss of work; None unless *Keep Writing Files* was called before.
         stood_still: measured seconds without a write during a migration; None if not measured.
     """
 

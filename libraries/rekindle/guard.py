@@ -181,6 +181,7 @@ class Guard:
         if cleared.destroyed:
             raise Mismatch(
                 f"At the end of run {self._run_id} machines were still rented. The guard did this: {cleared}. "
+                "Does the suite end with `Suite Teardown    Destroy All Machines And Prove It`? "
                 f"Log: {self.log}."
             )
         if cleared.snapshots_left and not snapshots_reported:

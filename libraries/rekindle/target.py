@@ -252,7 +252,7 @@ def current() -> Target:
         Misconfigured: none is open.
     """
     if _Opened.target is None:
-        raise Misconfigured("No target is open. Begin the suite with `Suite Setup    Open Target    ${TARGET}`.")
+        raise Misconfigured("No target is open. Begin the suite with `Suite Setup    Open Target    sandbox`.")
     return _Opened.target
 
 

@@ -154,7 +154,7 @@ def result_of(*sources: Path) -> tuple[int, list[str]]:
     return code, [test.message for test in api.ExecutionResult(output).suite.all_tests]
 
 
-RED = "Parent suite teardown failed:\nThe bill is off.\nThe guard has found a machine."
+RED = "Parent suite teardown failed:\nThe guard has found a machine.\nThe bill is off."
 
 
 @pytest.mark.parametrize("teardown", ["", DESTROY])
