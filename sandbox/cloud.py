@@ -419,26 +419,27 @@ def _run_detached(supervisor: Supervisor, log: Path) -> None:
 def _be_daemon(supervisor: Supervisor, log: Path, verdict: int) -> NoReturn:
     """The life of the child: nothing of the terminal stays open, and what it must say goes to the log."""
     code = 1
+
+    def give(text: str) -> None:
+        with suppress(OSError):  # the command that started it may be gone
+            os.write(verdict, text.encode())
+            os.close(verdict)
+
     try:
         os.setsid()
         with Path(os.devnull).open("rb") as nothing, log.open("ab") as output:
             os.dup2(nothing.fileno(), 0)
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-
-        def give(text: str) -> None:
-            with suppress(OSError):  # the one who started it may be gone
-                os.write(verdict, text.encode())
-                os.close(verdict)
-
         try:
             supervisor.run(ready=lambda: give(_READY))
             give("The cloud was taken down before it was ready.")
             code = 0
         except PartFailed as failure:
             give(str(failure))
-    except BaseException:  # noqa: BLE001 - nobody is left to catch it: the log must have it
+    except BaseException as error:  # noqa: BLE001 - no caller is left to catch it: the log must have it
         traceback.print_exc()
+        give(f"{type(error).__name__}: {error}\nThe supervisor of the cloud failed. Its log is {log}")
     finally:
         os._exit(code)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from sandbox.asking import health_trouble
 from sandbox.clocks import PARTS as CLOCKS
 from sandbox.clocks import settable
+from sandbox.endings import cause, in_words
 from sandbox.processes import ProcessId, process_id
 from sandbox.state import PROJECT_DIR, CloudConfig, Secrets, StateDir
 from sandbox.store.signed import bucket_trouble
@@ -41,10 +42,23 @@ class Part:
     umask: int = 0o022
     environment: Mapping[str, str] = field(default_factory=dict)  # beside what all parts have
 
+    def failed(self, how: str, status: int | None) -> str:
+        """Return why it failed: the cause by its own log, then how it failed, then the end of that log.
+
+        Args:
+            how: what the supervisor saw, in sentences.
+            status: how it ended, as for `endings.in_words`; None if it still runs.
+        """
+        found = cause(self._log_lines(), status)
+        return "\n".join([*([f"{self.name}: {found}"] if found else []), how, self.last_words()])
+
     def last_words(self, lines: int = 12) -> str:
-        """Where its log is, and its end."""
-        text = self.log.read_text(errors="replace").strip().splitlines()[-lines:] if self.log.exists() else []
+        """Return where its log is, and the end of it."""
+        text = self._log_lines()[-lines:]
         return "\n    ".join([f"Its log, {self.log}, ends:", *text]) if text else f"Its log, {self.log}, is empty."
+
+    def _log_lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
 
 
 class Running:
@@ -71,11 +85,9 @@ class Running:
         return process_id(self.process.pid)
 
     def death(self) -> str | None:
-        """How it died; None while it lives."""
-        code = self.process.poll()
-        if code is None:
-            return None
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        """Return how it died; None while it lives."""
+        status = self.process.poll()
+        return None if status is None else in_words(status)
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Asks the part to end, insists after a while, and sweeps up what it leaves behind in its process group."""

@@ -21,14 +21,26 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        """Open the database, and create it if it is missing.
+
+        Raises:
+            sqlite3.Error: it cannot be opened, read or written; names it.
+        """
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise type(error)(f"{path} cannot be used: {error}") from error
         self._close = weakref.finalize(self, self._db.close)
         self._close.atexit = False  # a process that ends may still be writing in other threads
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS record (kind TEXT, key TEXT, body TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID"
-        )
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS record "
+                "(kind TEXT, key TEXT, body TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+            )
+        except sqlite3.Error as error:
+            raise type(error)(f"{path} cannot be used: {error}") from error
 
     def put(self, key: object, model: BaseModel) -> None:
         self._db.execute(

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from sandbox.endings import in_words
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_STATE_DIR = PROJECT_DIR / ".rekindle" / "cloud"
 
@@ -134,17 +136,26 @@ class StateDir:
         self.root = root.resolve()
 
     def create(self) -> None:
-        """Makes the directory, its folders, its secrets and its key pairs where they are missing."""
+        """Make the directory, its folders, its secrets and its key pairs where they are missing.
+
+        Raises:
+            OSError: one of them cannot be made; names it.
+        """
         for folder in (self.root, self.logs, self.keys, self.machines, self.store):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._complete_secrets()
         for key in (self.control_key, self.user_key):
             if not key.exists():
-                subprocess.run(
+                made = subprocess.run(
                     ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"rekindle-{key.stem}", "-f", str(key)],
-                    check=True,
+                    check=False,
                     stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
                 )
+                if made.returncode:
+                    words = made.stderr.strip() or in_words(made.returncode)
+                    raise OSError(f"ssh-keygen did not make the key {key}: {words}")
 
     def _complete_secrets(self) -> None:
         """Generates what is missing: all at first, and what a newer version of the cloud needs besides."""

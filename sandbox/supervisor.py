@@ -104,10 +104,8 @@ class Supervisor:
                     del waiting[part.name]
                     self._say(f"  {part.name:<12} {part.url}  ready after {seconds:.1f} s")
                 elif seconds > READY_WITHIN:
-                    raise PartFailed(
-                        f"The {part.name} did not become ready within {READY_WITHIN:g} s. Last seen: {trouble}.\n"
-                        f"{part.last_words()}"
-                    )
+                    late = f"The {part.name} did not become ready within {READY_WITHIN:g} s. Last seen: {trouble}."
+                    raise PartFailed(part.failed(late, None))
         return True
 
     def _watch(self, wake: int) -> None:
@@ -147,10 +145,11 @@ class Supervisor:
         for running in self._running.values():
             if death := running.death():
                 seconds = (_now() - self._since).total_seconds()
-                raise PartFailed(
+                died = (
                     f"The {running.part.name} has died ({death}), {seconds:.0f} s after the start of the cloud. "
-                    f"The other parts were stopped; the state is kept.\n{running.part.last_words()}"
+                    "The other parts were stopped; the state is kept."
                 )
+                raise PartFailed(running.part.failed(died, running.process.returncode))
 
     def _stop(self) -> None:
         with suppress(OSError):  # the disk is full, or somebody has removed the state directory

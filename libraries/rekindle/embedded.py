@@ -331,7 +331,8 @@ class EmbeddedCloud:
         if done.returncode == REFUSED:
             raise Misconfigured(f"`python -m sandbox {arguments[0]}` was refused: {done.stderr.strip()}")
         if done.returncode:
-            raise CloudDown(f"`python -m sandbox {' '.join(arguments)}` failed:\n{done.stderr.strip()}")
+            words = _cause_first(done.stderr) or f"It ended without a message (exit status {done.returncode})."
+            raise CloudDown(f"{words}\nThis command failed: `python -m sandbox {' '.join(arguments)}`")
         return done.stdout
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -344,3 +345,11 @@ class EmbeddedCloud:
             text=True,
             check=False,
         )
+
+
+def _cause_first(words: str) -> str:
+    """Return the error output of a command; that of a Python traceback begins with its exception."""
+    lines = words.strip().splitlines()
+    if lines and lines[0].startswith("Traceback"):
+        lines.insert(0, lines[-1])
+    return "\n".join(lines)

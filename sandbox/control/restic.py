@@ -36,6 +36,7 @@ from sandbox.control.progress import Progress
 from sandbox.control.quick_key import make_quick
 from sandbox.control.ssh import Machine
 from sandbox.control.together import NextRun, SharedLock
+from sandbox.endings import in_words
 from sandbox.state import write_private
 from sandbox.tasks import Tasks
 
@@ -426,7 +427,7 @@ class Restic:
     def _failure(self, call: str, finished: process.Finished) -> ResticError:
         if "no matching ID found" in finished.words:
             return ResticError(404, self._words(call, finished.words))
-        return ResticError(500, self._words(call, finished.words or f"exit code {finished.code}, without a word"))
+        return ResticError(500, self._words(call, finished.words or f"{in_words(finished.code)}, without a message"))
 
     def _words(self, call: str, stderr: str) -> str:
         """The last lines of what restic said, without credentials."""

@@ -18,6 +18,7 @@ from sandbox.control import process
 from sandbox.control.errors import ApiError
 from sandbox.control.quoting import remote_shell
 from sandbox.control.ssh import Machine
+from sandbox.endings import in_words
 
 WORKSPACE = "/workspace"
 EXCLUDES = (".git", "__pycache__", "*.pyc", ".cache", "node_modules", ".venv", "venv", "*.log", "*.tmp")
@@ -252,7 +253,7 @@ def _reason(done: process.Finished) -> str:
         return "its host key is not the one seen at first contact; nothing is copied"
     lines = [line for line in done.words.splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("rsync error:", "rsync: connection unexpect"))] or lines
-    return f"rsync failed (exit code {done.code}): {'; '.join(told[:2]) or 'it says nothing'}"
+    return f"rsync failed ({in_words(done.code)}): {'; '.join(told[:2]) or 'it says nothing'}"
 
 
 async def _check(machine: Machine, done: process.Finished) -> None:

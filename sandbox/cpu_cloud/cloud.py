@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sandbox.cpu_cloud.vm import FIRST_ID, MACHINE_TYPES, ZONE, Vm, VmOrder
+from sandbox.endings import in_words
 from sandbox.events import Events
 from sandbox.hosts import BootFailed, Host
 from sandbox.hosts.host import free_port
@@ -224,8 +225,8 @@ class CpuCloud:
         code = await self._host.ended(vm.id)
         await self._host.stop(vm.id)
         self.bill.close(vm.id, "cpu")
-        _log.warning("CPU machine %s ended by itself (exit code %s)", vm.name, code)
-        self._become(vm, "TERMINATED", f"The machine ended by itself (exit code {code}).")
+        _log.warning("CPU machine %s ended by itself (%s)", vm.name, in_words(code))
+        self._become(vm, "TERMINATED", f"The machine ended by itself ({in_words(code)}).")
 
     def _begin_life(self, owned: _Owned) -> None:
         self._become(owned.vm, "PROVISIONING", "")

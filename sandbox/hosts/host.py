@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.endings import in_words
 from sandbox.hosts.disk import SEARCH_PATH, Disk
 from sandbox.hosts.jail import command
 from sandbox.hosts.spec import MachineSpec
@@ -223,7 +224,7 @@ class Host:
 
 async def _failure(disk: Disk, machine: _Machine) -> BootFailed:
     await machine.end.wait()
-    return BootFailed(f"ended at once (exit code {machine.bubblewrap.wait()}); see {disk.console}")
+    return BootFailed(f"ended at once ({in_words(machine.bubblewrap.wait())}); see {disk.console}")
 
 
 async def _to_the_end(work: Callable[[], None]) -> None:

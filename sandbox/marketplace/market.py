@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sandbox.endings import in_words
 from sandbox.events import Events
 from sandbox.faults import Faults
 from sandbox.hosts import BootFailed, Host, Troubles
@@ -365,8 +366,8 @@ class Market:
         self._settle_traffic(instance)
         await self._host.stop(instance.id)
         self.bill.close(instance.id, "gpu")
-        _log.warning("machine %s ended by itself (exit code %s)", instance.id, code)
-        self._become(instance, "exited", f"The machine ended by itself (exit code {code}).")
+        _log.warning("machine %s ended by itself (%s)", instance.id, in_words(code))
+        self._become(instance, "exited", f"The machine ended by itself ({in_words(code)}).")
 
     def _begin_life(self, rented: _Rented) -> None:
         self._become(rented.instance, "created", ORDERED)

@@ -2,7 +2,7 @@
 
 `python -m sandbox.store.front --listen PORT --upstream PORT --bucket NAME COMMAND…` starts the store with the command
 and listens when the store does. It reads the head of each request and passes everything else on as it is. It ends with
-the store, in the same way.
+the store, and with its exit code: 128 + N if signal N killed it.
 """
 
 from __future__ import annotations
@@ -135,13 +135,29 @@ def _refuse(client: socket.socket) -> None:
         pass
 
 
-def _listen(port: int, store: tuple[str, int], bucket: bytes) -> None:
-    """Serve as soon as the store does."""
+def _bind(port: int) -> socket.socket:
+    """Return a socket that has the port but does not listen yet.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind((LOOPBACK, port))
+    return server
+
+
+def _listen(server: socket.socket, store: tuple[str, int], bucket: bytes) -> None:
+    """Serve as soon as the store does.
+
+    Raises:
+        OSError: another program listens on the port by now.
+    """
     while True:
         with suppress(OSError), socket.create_connection(store):
             break
         time.sleep(_LOOK)
-    server = socket.create_server((LOOPBACK, port), backlog=1024)
+    server.listen(1024)
     while True:
         client, _ = server.accept()
         threading.Thread(target=serve, args=(client, store, bucket), daemon=True).start()
@@ -154,6 +170,10 @@ def main() -> None:
     parser.add_argument("--bucket", required=True)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    try:
+        server = _bind(options.listen)
+    except OSError as error:
+        sys.exit(f"error: port {options.listen} on {LOOPBACK} cannot be opened: {error.strerror}")
     store = subprocess.Popen(options.command, stdin=subprocess.DEVNULL)
 
     def end(*_: object) -> None:
@@ -165,14 +185,17 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     address = (LOOPBACK, options.upstream)
-    threading.Thread(target=_listen, args=(options.listen, address, options.bucket.encode()), daemon=True).start()
-    code = store.wait()
-    code = 128 - code if code > 128 else code  # as bubblewrap tells that the program inside was killed
-    if code < 0:
-        if -code != signal.SIGKILL:
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    sys.exit(code)
+
+    def listen() -> None:
+        try:
+            _listen(server, address, options.bucket.encode())
+        except OSError as error:
+            print(f"error: port {options.listen} on {LOOPBACK}: {error.strerror}", file=sys.stderr)
+            end()
+
+    threading.Thread(target=listen, daemon=True).start()
+    status = store.wait()
+    sys.exit(status if status >= 0 else 128 - status)  # as bubblewrap reports that the program inside was killed
 
 
 if __name__ == "__main__":

@@ -165,11 +165,30 @@ def test_a_directory_is_where_the_user_means_it(command_line: CommandLine, monke
 
 
 def test_a_cloud_that_does_not_start_is_told_in_its_own_words(command_line: CommandLine) -> None:
-    command_line.refuses("up", "The store has died.")
+    command_line.refuses("up", "store: no port\nThe store has died.")
     with pytest.raises(CloudDown) as raised:
         EmbeddedCloud().up()
     command = f"python -m sandbox up --detach --lease {os.getpid()}"
-    assert str(raised.value) == f"`{command}` failed:\nThe store has died."
+    assert str(raised.value) == f"store: no port\nThe store has died.\nThis command failed: `{command}`"
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (
+            "Traceback (most recent call last):\n  File\nModuleNotFoundError: No module",
+            "ModuleNotFoundError: No module",
+        ),
+        ("", "It ended without a message (exit status 1)."),
+    ],
+)
+def test_a_command_line_that_fails_by_itself_is_told_with_the_cause_first(
+    command_line: CommandLine, words: str, first: str
+) -> None:
+    command_line.refuses("up", words)
+    with pytest.raises(CloudDown) as raised:
+        EmbeddedCloud().up()
+    assert str(raised.value).splitlines()[0] == first
 
 
 def test_what_the_user_gave_wrong_is_told_in_its_own_words(command_line: CommandLine, tmp_path: Path) -> None:

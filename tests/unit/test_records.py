@@ -23,3 +23,10 @@ def test_closing_twice_is_no_error(tmp_path: Path) -> None:
     records = Records(tmp_path / "records.db")
     records.close()
     records.close()
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    path.write_text("not a database, and longer than its head of one hundred bytes" * 3)
+    with pytest.raises(sqlite3.DatabaseError, match=rf"^{path} cannot be used: file is not a database$"):
+        Records(path)
