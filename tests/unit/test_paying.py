@@ -193,6 +193,6 @@ def test_what_a_teardown_does_besides_is_done_first(closed: list[str], tmp_path:
     assert code == 1
     assert message == (
         "Parent suite teardown failed:\nSeveral failures occurred:\n\n1) not cleaned up\n\n"
-        "2) The bill is off.\nThe guard has found a machine."
+        "2) The guard has found a machine.\nThe bill is off."
     )
     assert closed == ["closed"]
