@@ -26,6 +26,7 @@ from rekindle.wording import number
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 RULE = "=" * 70
+TO_PASS = "it to pass"
 HEADLINE = ("files", "bytes", "objects")
 NOTHING: Mapping[str, float] = {}
 STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
@@ -228,11 +229,13 @@ class Report:
             error: what it raised, where that is known; a RekindleError may carry expected and actual values.
         """
         expected, actual = (error.expected, error.actual) if isinstance(error, RekindleError) else (None, None)
+        # Robot's own keywords document how they fail, not what they expect.
+        documented = TO_PASS if library == "BuiltIn" else first_sentence(documentation)
         for one in failures(message):
             check = FailedCheck(
                 keyword,
                 library,
-                expected or first_sentence(documentation) or keyword,
+                expected or documented or keyword,
                 actual or first_sentence(one),
                 one,
             )
@@ -243,7 +246,7 @@ class Report:
         place = self.steps[-1].name if self.steps and not self.steps[-1].passed else self.test_name
         self.failed_checks = [
             self._failed_keywords.get(one)
-            or FailedCheck(place, "Robot Framework", "it to pass", first_sentence(one), one)
+            or FailedCheck(place, "Robot Framework", TO_PASS, first_sentence(one), one)
             for one in failures(error)
         ]
 

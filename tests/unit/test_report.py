@@ -142,12 +142,21 @@ def test_a_failed_check_is_listed_with_expected_and_actual_values() -> None:
     assert ">1009 files<" in rows[2]
 
 
-def test_an_error_without_values_is_listed_with_its_documentation_and_its_first_sentence() -> None:
+@pytest.mark.parametrize(
+    ("keyword", "library", "documentation", "expected"),
+    [
+        ("Machine Should Be Gone", "Ours", "Prove that a machine is gone.", "Prove that a machine is gone."),
+        ("Should Be Equal", "BuiltIn", "Fails if the given objects are unequal.", "it to pass"),
+    ],
+)
+def test_an_error_without_values_is_listed_with_what_its_keyword_expects_and_its_first_sentence(
+    keyword: str, library: str, documentation: str, expected: str
+) -> None:
     report = _report()
-    report.keyword_failed("Should Be Equal", "BuiltIn", "Fails if the given objects are unequal.", "1 != 2")
+    report.keyword_failed(keyword, library, documentation, "1 != 2")
     report.test_failed("1 != 2")
     (check,) = report.failed_checks
-    assert (check.expected, check.actual) == ("Fails if the given objects are unequal.", "1 != 2")
+    assert (check.expected, check.actual) == (expected, "1 != 2")
 
 
 def test_the_headline_tells_the_most_that_was_checked() -> None:
