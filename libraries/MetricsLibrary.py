@@ -17,7 +17,8 @@ from library_parts.results import Results, keep, output_dir
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report
-from rekindle.tables import checks_table, link, machines_table
+from rekindle.report_tables import checks_table, machines_table
+from rekindle.tables import link
 from rekindle.timeline import timeline
 
 KIND_OF_FAILURE = re.compile(r"\b(WEATHER|UNKNOWN): ")

@@ -13,9 +13,9 @@ from library_parts.returned import converters
 from rekindle import report, target
 from rekindle.clearing import CPU_CLOUD, MARKET, PRODUCT, VOLUMES
 from rekindle.destruction import NOT_WITNESSED
+from rekindle.documents import Json
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.money import dollars
-from rekindle.report import Json
 from rekindle.snapshot_sweeping import JudgedSnapshot, SweptSnapshots
 from rekindle.sweeping import Judged, Swept
 from rekindle.tables import table

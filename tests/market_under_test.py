@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from rekindle.ssh import ssh_path
+from rekindle.quoting import ssh_path
 from rekindle.waiting import wait_until
 from sandbox.state import CloudConfig, Ports, StateDir
 

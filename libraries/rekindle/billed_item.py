@@ -9,8 +9,8 @@ from typing import Protocol
 
 from rekindle import bill_parts
 from rekindle.cost import BILLING_UNIT, SECONDS_PER_HOUR, TRAFFIC, Cost, by_kind, of_time, of_traffic, too_dear
+from rekindle.documents import Json
 from rekindle.money import amount, dollars
-from rekindle.report import Json
 
 HEADING = (
     "paid for",

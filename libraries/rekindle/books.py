@@ -10,16 +10,44 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from rekindle.billed_item import Charge, Item
+from rekindle.budget import RACE_MINUTES
 from rekindle.cost import TRAFFIC, Cost, Life
-from rekindle.ledger import Rent
-from rekindle.rented import RentedMachine
-from rekindle.renting import RACE_MINUTES
 from rekindle.settled_bill import RunBill
 
 # So many seconds may the clocks of a cloud and of this computer differ.
 CLOCKS = 60.0
+
+
+class Connection(Protocol):
+    """The part of an SSH connection that bounds the traffic of its machine."""
+
+    tree_bytes: int
+
+
+class EndedMachine(Protocol):
+    """The part of a rented machine that a bill is compared with."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def traffic_prices(self) -> Mapping[str, float]: ...
+    @property
+    def ssh(self) -> Connection | None: ...
+    def moved(self) -> Mapping[str, int]: ...
+
+
+class Order(Protocol):
+    """The part of a row of the ledger that explains a row of a bill."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def offer_id(self) -> int | None: ...
+    @property
+    def instance_id(self) -> int | None: ...
 
 
 @dataclass
@@ -34,7 +62,7 @@ class Books:
     _standbys: dict[str, Cost] = field(default_factory=dict)
     _tree_bytes: int = 0
 
-    def machine_ended(self, machine: RentedMachine, cost: Cost) -> None:
+    def machine_ended(self, machine: EndedMachine, cost: Cost) -> None:
         """Notes a machine that is proven gone."""
         self._machines[machine.id] = Item(str(machine), cost, None, machine.traffic_prices, machine.moved())
         # A machine whose own was never read can have been given what was on another one.
@@ -56,7 +84,7 @@ class Books:
         market_bill: Sequence[Charge] | None,
         cpu_bill: Sequence[Charge] | None,
         not_witnessed: Sequence[str] = (),
-        rents: Sequence[Rent] = (),
+        rents: Sequence[Order] = (),
     ) -> RunBill:
         """Puts the bills beside what was measured.
 
@@ -82,7 +110,9 @@ class Books:
         items = [replace(item, tree_bytes=self._tree_bytes) for item in items]
         return RunBill(self.run_id, self.budget_usd, tuple(items), tuple(not_witnessed))
 
-    def _others(self, bill: Mapping[str, Sequence[Charge]], label_prefix: str, rents: Sequence[Rent]) -> Iterator[Item]:
+    def _others(
+        self, bill: Mapping[str, Sequence[Charge]], label_prefix: str, rents: Sequence[Order]
+    ) -> Iterator[Item]:
         """What came under our labels without our seeing it: it can have cost no more than since the run began."""
         for source, rows in bill.items():
             if label_prefix not in rows[0].description:
@@ -96,7 +126,7 @@ class Books:
             yield Item(what, cost, tuple(rows), ordered=_is_explained(source, rows[0], rents))
 
 
-def _is_explained(source: str, row: Charge, rents: Iterable[Rent]) -> bool:
+def _is_explained(source: str, row: Charge, rents: Iterable[Order]) -> bool:
     """Whether something that was ordered under the label of a row can be what is paid for.
 
     A rent of ours stands for one machine, with its volume. Where the product chooses the offer, it may rent several

@@ -14,6 +14,7 @@ STORAGE_USD_PER_GB_MONTH = 0.30
 HOURS_PER_MONTH = 730
 # The share of the budget that raises an alarm.
 ALARM_AT = 0.5
+RACE_MINUTES = 3.0  # longest life of a machine that loses a race: two rounds of 90 s
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from rekindle.cycle_chart import Bar, chart
+from rekindle.documents import Json
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.failover import Failover
-from rekindle.report import Check, Json, Step
+from rekindle.report import Check, Step
 from rekindle.tables import table
 from rekindle.wording import counted, number
 

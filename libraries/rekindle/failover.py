@@ -12,6 +12,7 @@ from typing import Literal
 
 from rekindle.clocks import ServiceClock, local_epoch
 from rekindle.cycle_chart import Bar, chart
+from rekindle.documents import Json
 from rekindle.dumont import DumontClient
 from rekindle.errors import Mismatch, RekindleError, Unknown
 from rekindle.failover_views import FailoverReport, PhaseView, Progression
@@ -20,7 +21,6 @@ from rekindle.market import MarketClient
 from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.renting import Expected
-from rekindle.report import Json
 from rekindle.ssh import Machine
 from rekindle.standby import Standby
 from rekindle.tables import table

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from rekindle.cycles import Failovers, Statistics
-from rekindle.report import Json
+from rekindle.documents import Json
 from rekindle.tables import robot_table, table, text_table
 
 HEADING = (

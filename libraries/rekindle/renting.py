@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rekindle import destruction
-from rekindle.budget import Beside, Budget, Reservation, hourly_at_most
+from rekindle.budget import RACE_MINUTES, Beside, Budget, Reservation, hourly_at_most
 from rekindle.destruction import Destroyer, Listing, Row
 from rekindle.dumont import AmbiguousCreate
 from rekindle.dumont_views import InstanceView, Offer
@@ -51,10 +51,8 @@ MIN_RELIABILITY = 0.95
 PRODUCTS_DISK_GB = 100.0
 # What a CPU standby costs at most, USD an hour, its disk included.
 STANDBY_USD = 0.15
-# How many offers the product rents at once, at most, to keep the machine that answers first; and how long the others
-# may live until it gives them back: two rounds of 90 s.
+# How many offers the product rents at once, at most, to keep the machine that answers first.
 RACE = 15
-RACE_MINUTES = 3.0
 # How many times the price of its machine a warm one may cost: the product's own limit.
 WARM_DEARER = 1.5
 # With this strategy the workspace lies on a volume, which is paid for beside the machine.

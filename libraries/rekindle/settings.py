@@ -15,7 +15,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from rekindle.errors import Misconfigured
-from rekindle.ssh import ssh_path
+from rekindle.quoting import ssh_path
 
 ADVICE = 'For the embedded cloud, `eval "$(python -m sandbox env)"` sets them all.'
 

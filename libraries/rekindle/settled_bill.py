@@ -11,9 +11,9 @@ from pathlib import Path
 from rekindle import bill_parts, storage_cost
 from rekindle.billed_item import HEADING, NOT_WITNESSED, Item
 from rekindle.cost import TRAFFIC, by_kind
+from rekindle.documents import Json, write_document
 from rekindle.errors import Mismatch
 from rekindle.money import SHOWN, amount, dollars
-from rekindle.report import Json, write_document
 from rekindle.storage_cost import StorageCost
 from rekindle.tables import table
 from rekindle.wording import counted

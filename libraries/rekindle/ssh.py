@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
+from rekindle.quoting import ssh_path
 from rekindle.waiting import Timeout
 
 # Seconds until the machine says that it speaks SSH, and until the login is done: that one costs both sides processor
@@ -471,21 +472,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _environment() -> dict[str, str]:
     """What ssh needs, and none of the credentials that our own environment may hold."""
     return {"PATH": os.environ.get("PATH", os.defpath)}
-
-
-def ssh_path(path: Path) -> str:
-    r"""Return a path as the value of an ssh option.
-
-    ssh splits values at spaces, ends them at `#`, reads `\` before quotes, and expands `%` and `${`.
-
-    Raises:
-        Misconfigured: the path holds a line break or `${`, which ssh cannot take literally.
-    """
-    text = str(path)
-    if "\n" in text or "${" in text:
-        raise Misconfigured(f"ssh cannot use the path {text!r}, because it holds a line break or ${{. Rename it.")
-    literal = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{literal}"'
 
 
 def _as_file(data: bytes | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rekindle.cost import SECONDS_PER_HOUR, Cost
+from rekindle.documents import Json
 from rekindle.money import dollars
-from rekindle.report import Json
 from rekindle.wording import counted
 
 # Backblaze B2, USD for a gigabyte and month: https://www.backblaze.com/cloud-storage/pricing ($6 per terabyte and month

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
+from rekindle.documents import Json
 from rekindle.errors import Mismatch, Unknown
 from rekindle.failover import Failover
 from rekindle.money import amount
-from rekindle.report import Json
 from rekindle.tables import robot_table, table, text_table
 
 HEADING = ("strategy", "data came from", "noticed after, s", "RTO, s", "RPO, s", "files lost", "costs meanwhile, USD/h")

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
 
-from rekindle.money import amount
-from rekindle.report import Check, FailedCheck, MachineCost, counts, summed_up
-
 # Readable on the white and on the dark background of log.html.
 RED = ' style="color:#e0332c;font-weight:bold"'
 
@@ -45,38 +42,3 @@ def robot_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as Robot shows it among the metadata of a suite, at the top of log.html and report.html."""
     lines = [[f"={cell}=" for cell in header], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def machines_table(machines: Iterable[MachineCost], now: float) -> str:
-    """What each machine of a test was and cost; `now` (monotonic) counts for those that are not gone."""
-    return table(
-        ("machine", "GPU", "USD/h", "seconds", "USD", "on the bill"),
-        (
-            (
-                machine.instance_id,
-                machine.gpu_name,
-                amount(machine.hourly_usd, 4),
-                f"{machine.lived(now):.1f}",
-                amount(machine.usd(now), 6),
-                "not known" if machine.bill_usd is None else amount(machine.bill_usd, 6),
-            )
-            for machine in machines
-        ),
-    )
-
-
-def checks_table(checks: Iterable[Check], failed: Sequence[FailedCheck] = ()) -> str:
-    """Return what was checked, how much of it and by which witness; failed checks first, in red, with their values."""
-    if not failed:
-        return table(
-            ("what was checked", "how many", "witness"),
-            ((check.what, counts(check.counted), check.witness) for check in summed_up(checks)),
-        )
-    return table(
-        ("what was checked", "how many", "witness", "expected", "actual"),
-        (
-            *((f"✗ {check.what}", "failed", check.witness, check.expected, check.actual) for check in failed),
-            *((check.what, counts(check.counted), check.witness, "", "") for check in summed_up(checks)),
-        ),
-        red_rows=len(failed),
-    )

@@ -7,8 +7,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rekindle.documents import Json
 from rekindle.errors import Unknown
-from rekindle.report import Json, Report
+from rekindle.report import Report
 from rekindle.restic_repository import Stored
 from rekindle.tables import table
 from rekindle.wording import number

@@ -23,6 +23,7 @@ import pytest
 from library_parts.other_libraries import log_in
 from rekindle import ssh
 from rekindle.errors import Misconfigured, Unknown
+from rekindle.quoting import ssh_path
 from rekindle.ssh import ConnectionLost, HostKeyChanged, Machine, RemoteFailure, SshRefused
 from rekindle.waiting import Timeout, wait_until
 
@@ -70,8 +71,8 @@ class Server:
         config = self.folder / "config"
         text = CONFIG.format(
             port=self.port,
-            host_key=ssh.ssh_path(self.folder / "host").replace("%%", "%"),  # no tokens are expanded in it
-            keys=ssh.ssh_path(self.folder / "user.pub"),
+            host_key=ssh_path(self.folder / "host").replace("%%", "%"),  # no tokens are expanded in it
+            keys=ssh_path(self.folder / "user.pub"),
             sessions=self._sessions,
         )
         config.write_text(text)

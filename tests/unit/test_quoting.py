@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rekindle import ssh as library
+from rekindle import quoting as library
 from rekindle.errors import Misconfigured
 from rekindle.settings import read_env_file
 from rekindle.tables import link

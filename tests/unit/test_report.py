@@ -11,7 +11,7 @@ import pytest
 from rekindle.cost import Cost, Life
 from rekindle.errors import Mismatch, Unknown
 from rekindle.report import Report, Step
-from rekindle.tables import checks_table, machines_table
+from rekindle.report_tables import checks_table, machines_table
 from rekindle.timeline import timeline
 
 

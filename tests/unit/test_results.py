@@ -15,7 +15,7 @@ from rekindle.waiting import wait_until
 BILLING = """
 from library_parts.results import BILL, bill_of_run, keep, output_dir
 from robot.libraries.BuiltIn import BuiltIn
-from rekindle.report import write_document
+from rekindle.documents import write_document
 
 def settle_bill(usd: float):
     keep(write_document(output_dir(), "bill", {"billed_usd": usd, "agrees": True}))
