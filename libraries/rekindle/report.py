@@ -22,7 +22,7 @@ from rekindle.money import dollars
 from rekindle.wording import number
 
 RULE = "=" * 70
-TO_PASS = "it to pass"
+NO_FAILURE = "it to pass"
 HEADLINE = ("files", "bytes", "objects")
 NOTHING: Mapping[str, float] = {}
 STEP_NUMBER = re.compile(r"^\s*\[\d+/\d+\]\s*")
@@ -226,7 +226,7 @@ class Report:
         """
         expected, actual = (error.expected, error.actual) if isinstance(error, RekindleError) else (None, None)
         # Robot's own keywords document how they fail, not what they expect.
-        documented = TO_PASS if library == "BuiltIn" else first_sentence(documentation)
+        documented = NO_FAILURE if library == "BuiltIn" else first_sentence(documentation)
         for one in failures(message):
             check = FailedCheck(
                 keyword,
@@ -242,7 +242,7 @@ class Report:
         place = self.steps[-1].name if self.steps and not self.steps[-1].passed else self.test_name
         self.failed_checks = [
             self._failed_keywords.get(one)
-            or FailedCheck(place, "Robot Framework", TO_PASS, first_sentence(one), one)
+            or FailedCheck(place, "Robot Framework", NO_FAILURE, first_sentence(one), one)
             for one in failures(error)
         ]
 
