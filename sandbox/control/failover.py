@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from sandbox.control.defaults import DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.detection import Loss, Watch
 from sandbox.control.errors import ApiError, not_found
 from sandbox.control.failover_record import Failover, FailoverPhase, RaceSummary, Refusal
@@ -26,7 +27,6 @@ from sandbox.control.race import WIDTH, Races, Won
 from sandbox.control.sources import Source
 from sandbox.control.succession import Succession
 from sandbox.control.together import Listeners
-from sandbox.control.wake import DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.events import Events
 
 DEARER = 2.0  # times the old price that a new machine may cost, unless the settings say it

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from sandbox.control import process
 from sandbox.control.agents import Agents
+from sandbox.control.defaults import DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
 from sandbox.control.failover import Failovers
 from sandbox.control.fleet import Fleet, TrackedMachine
@@ -20,7 +21,7 @@ from sandbox.control.migration import Migrations
 from sandbox.control.offers import find
 from sandbox.control.progress import ProgressOf
 from sandbox.control.volumes import region_of, with_volume
-from sandbox.control.wake import DEFAULT_IMAGE, Wakes
+from sandbox.control.wake import Wakes
 
 LEAST_BALANCE = 0.10  # USD
 COMMAND_WITHIN = 600.0  # seconds

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from sandbox.control import sync
+from sandbox.control.defaults import CUT, DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
 from sandbox.control.failover_record import RaceSummary, as_time
 from sandbox.control.fleet import Fleet, TrackedMachine
@@ -31,7 +32,6 @@ from sandbox.control.ssh import Machine
 from sandbox.control.standby import Standbys
 from sandbox.control.succession import Succession
 from sandbox.control.together import Listeners
-from sandbox.control.wake import CUT, DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.events import Events
 
 ROUNDS = 3  # last copies at most, while somebody still changes files

@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from pydantic import BaseModel, Field
 
 from sandbox.control.agents import Agents
+from sandbox.control.defaults import CUT, DEFAULT_IMAGE
 from sandbox.control.disposals import Disposals
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet, TrackedMachine
@@ -23,7 +24,6 @@ from sandbox.control.machines import Machines
 from sandbox.control.market_client import MarketClient, MarketInstance, OfferGone, Rent
 from sandbox.control.offers import Offer, OfferQuery, search, why_none
 from sandbox.control.ssh import Machine
-from sandbox.control.wake import CUT, DEFAULT_IMAGE
 from sandbox.tasks import Tasks, to_the_end
 
 WIDTH = 3  # machines that are rented at once

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from sandbox.control.agents import Agents
+from sandbox.control.defaults import CUT, DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
 from sandbox.control.failover import DEARER, HIGHEST_PRICE, Failovers
 from sandbox.control.failover_record import RaceSummary, as_time
@@ -28,7 +29,6 @@ from sandbox.control.race import WIDTH
 from sandbox.control.restic import Backup
 from sandbox.control.snapshots import Snapshots
 from sandbox.control.sources import WORKSPACE, file_sizes
-from sandbox.control.wake import CUT, DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.tasks import Tasks
 
 NO_MODEL = "No model was asked: the GPUs of this cloud do not compute"

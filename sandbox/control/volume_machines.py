@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sandbox.control.agents import Agents
+from sandbox.control.defaults import DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
 from sandbox.control.failover_settings import FailoverSettings
 from sandbox.control.fleet import Fleet, TrackedMachine
@@ -12,7 +13,6 @@ from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.offers import Offer, OfferQuery, search
 from sandbox.control.race import Races
 from sandbox.control.volumes import Lease, RegionalVolumes, region_of, with_volume
-from sandbox.control.wake import DEFAULT_DISK, DEFAULT_IMAGE
 
 ANY_PRICE = 1e6  # USD an hour
 HIGHEST_PRICE = 10.0  # USD an hour, unless another one is given

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from sandbox.control.agents import Agents
+from sandbox.control.defaults import CUT, DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
 from sandbox.control.fleet import Fleet, TrackedMachine
 from sandbox.control.history import History
@@ -25,9 +26,6 @@ from sandbox.events import Events
 from sandbox.tasks import Tasks
 
 OFFERS_TRIED = 8
-DEFAULT_IMAGE = "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime"
-DEFAULT_DISK = 100.0  # GB
-CUT = "Dumont Cloud was stopped meanwhile"
 
 ProvisionStatus = Literal["renting", "provisioning", "restoring", "restored", "failed"]
 

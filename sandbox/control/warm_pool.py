@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from sandbox.control import sync
+from sandbox.control.defaults import DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
 from sandbox.control.failover_settings import FailoverSettings
 from sandbox.control.fleet import Fleet, Status, TrackedMachine
@@ -26,7 +27,6 @@ from sandbox.control.market_client import MarketClient, MarketInstance, Rent
 from sandbox.control.offers import Offer, OfferQuery, search, why_none
 from sandbox.control.race import Races
 from sandbox.control.ssh import Machine
-from sandbox.control.wake import DEFAULT_DISK, DEFAULT_IMAGE
 
 EVERYTHING: tuple[str, ...] = ()  # what is left out of the copy
 LOOK = 0.5  # seconds between two looks at what is wanted
