@@ -409,11 +409,6 @@ def ssh_library() -> Iterator[Any]:
     library.close_all_connections()
 
 
-def test_sshlibrary_logs_in_with_the_recorded_host_key(machine: Machine, ssh_library: Any) -> None:
-    log_in(ssh_library, machine, alias="first")
-    assert ssh_library.execute_command("echo hello") == "hello"
-
-
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
 def test_sshlibrary_refuses_another_host_key(
     own_server: Server, make_machine: MakeMachine, ssh_library: Any, kind: str

@@ -2,16 +2,20 @@
 Documentation    What a suite of one's own needs: the embedded cloud is free, and no option is demanded.
 
 Library          OperatingSystem
+Library          SSHLibrary
 Resource         keywords.resource
 
 Suite Setup      Close Target
-Test Teardown    Close Target
+Test Teardown    Run Keywords    Close All Connections    AND    Close Target
 
 
 *** Test Cases ***
 The Sandbox Needs No Budget
     Open Target    sandbox    state_dir=temporary
     ${machine} =    Rent Small Machine
+    Open SSH Connection    ${machine}
+    ${user} =    Execute Command    whoami
+    Should Be Equal    ${user}    ${machine.ssh.user}
     Destroy Machine    ${machine}
 
 Anything But A Machine Is Refused
