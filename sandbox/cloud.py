@@ -19,7 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from sandbox import clocks, directory
+from sandbox import clocks, directory, isolation
 from sandbox.leases import Leases
 from sandbox.lock import lock
 from sandbox.page import login_address
@@ -183,6 +183,8 @@ class Cloud:
                 f"The object store is missing: there is no {seaweed.program()}. Install what the project needs:\n"
                 f"    {sys.executable} -m pip install -r requirements.txt"
             )
+        if trouble := isolation.trouble(path):
+            raise Refused(trouble)
 
     def _check_directory(self) -> None:
         try:

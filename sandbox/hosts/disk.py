@@ -10,9 +10,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from sandbox.bubblewrap import SEARCH_PATH
 from sandbox.hosts.spec import MachineSpec
-
-SEARCH_PATH = "/opt/rekindle/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Key exchange and cipher are the fastest that OpenSSH and paramiko share: a login costs 100 ms less.
 _SSHD_CONFIG = """\

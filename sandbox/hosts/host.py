@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.bubblewrap import SEARCH_PATH
 from sandbox.endings import in_words
-from sandbox.hosts.disk import SEARCH_PATH, Disk
+from sandbox.hosts.disk import Disk
 from sandbox.hosts.jail import command
 from sandbox.hosts.spec import MachineSpec
 

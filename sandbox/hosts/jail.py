@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from sandbox.bubblewrap import isolation, system
 from sandbox.hosts.disk import Disk
 from sandbox.hosts.spec import MachineSpec
 
@@ -26,35 +26,13 @@ fi
 exec "$@"
 """
 
-# What a container has: enough for sshd and file ownership, nothing that reaches the host.
-_CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)
-
 
 def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, tether: int) -> list[str]:
     """The bubblewrap command of a machine.
 
     It inherits two descriptors: `info`, to write its process ids to, and `tether`, a socket. Once the machine is tied
     to this process a byte comes from the tether, and the machine goes on when it gets a line back.
-
-    An ordinary user needs a user namespace to be root in the machine. Root must not have one: sshd could not drop
-    its groups in it.
     """
-    privileges = ["--unshare-user"]
-    if os.getuid() == 0:
-        privileges = ["--cap-drop", "ALL"]
-        for capability in _CAPABILITIES:
-            privileges += ["--cap-add", capability]
     workspace = ["--bind", str(spec.volume or disk.workspace), "/workspace"]
     if spec.troubles.workspace_megabytes:
         workspace = ["--size", str(spec.troubles.workspace_megabytes * 2**20), "--tmpfs", "/workspace"]
@@ -66,20 +44,11 @@ def command(bwrap: str, disk: Disk, spec: MachineSpec, info: int, tether: int) -
         server = ["sleep", "infinity"]
     # fmt: off
     return [
-        bwrap, *privileges,
-        "--unshare-pid", "--as-pid-1", "--unshare-uts", "--unshare-ipc", "--die-with-parent",
+        bwrap, *isolation(),
         "--hostname", spec.hostname,
         "--info-fd", str(info),
-        "--ro-bind", "/usr", "/usr",
-        "--symlink", "usr/bin", "/bin", "--symlink", "usr/sbin", "/sbin",
-        "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-        "--ro-bind", str(disk.etc), "/etc",
-        "--ro-bind", "/etc/ssl", "/etc/ssl",
-        "--ro-bind", "/etc/alternatives", "/etc/alternatives",
-        "--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache",
+        "--ro-bind", str(disk.etc), "/etc", *system(),
         *programs,
-        "--proc", "/proc", "--dev", "/dev",
-        "--tmpfs", "/run", "--dir", "/run/sshd", "--perms", "1777", "--dir", "/var/tmp",  # noqa: S108 - its own
         "--bind", str(disk.home), "/root", "--bind", str(disk.tmp), "/tmp",  # noqa: S108 - its own
         *workspace,
         "--chdir", "/root",

@@ -18,6 +18,9 @@ case "$*" in
         cp "$0" "$4/bin/python"
         touch "$4/bin/activate" ;;
     "-m pip --version") [[ -x $0 && $0 == */bin/python ]] ;;
+    "-m sandbox.isolation")
+        cat "$(dirname "$0")/../../no-machines" >&2 2>/dev/null && exit 1
+        exit 0 ;;
     "-m pip install "*)
         echo "Collecting robotframework~=7.5 (from -r requirements.txt)"
         echo "  DEPRECATION: a yellow block of advice" >&2
@@ -129,6 +132,17 @@ def test_an_installation_that_fails_names_its_log(checkout: Path) -> None:
     log = checkout / ".venv" / "install.log"
     assert f"bootstrap: the installation failed; its last lines ({log} has all of them):" in done.stderr
     assert done.stderr.endswith("ERROR: No matching distribution\n")
+
+
+def test_a_user_who_cannot_run_machines_is_warned_and_the_command_still_runs(checkout: Path) -> None:
+    """A live target needs no machines on this computer."""
+    for program in PROGRAMS:
+        provide(checkout, program)
+    bootstrap(checkout)
+    (checkout / "no-machines").write_text("The embedded cloud cannot run machines as user 7.\nTried: bwrap … true\n")
+    done = bootstrap(checkout)
+    assert done.returncode == 0
+    assert done.stderr == "bootstrap: warning: The embedded cloud cannot run machines as user 7.\nTried: bwrap … true\n"
 
 
 @pytest.mark.parametrize("name", ["it's 100% mine", "-dash #1 & (ünï) *?[x];~,="])
