@@ -111,8 +111,8 @@ def environment() -> dict[str, str]:
 def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_command: list[str]) -> list[Part]:
     """The parts of a cloud, in the order in which they are to be stopped."""
 
-    def python(name: str, url: str, log: str, module: str = "") -> Part:
-        command = [sys.executable, "-u", "-m", f"sandbox.{module or name}", "--state-dir", str(state.root)]
+    def python(name: str, program: str, url: str, log: str) -> Part:
+        command = [sys.executable, "-u", "-m", f"sandbox.programs.{program}", "--state-dir", str(state.root)]
         clock = settable(state, name) if config.settable_clocks and name in CLOCKS else {}
         return Part(
             name, command, url, state.logs / log, lambda: health_trouble(url, config.cloud_id), environment=clock
@@ -132,8 +132,8 @@ def parts_of(state: StateDir, config: CloudConfig, secrets: Secrets, store_comma
         umask=0o077,
     )
     return [
-        python("control", config.control_url, "control.log"),
-        python("marketplace", config.market_url, "market.log"),
+        python("control", "product", config.control_url, "control.log"),
+        python("marketplace", "market", config.market_url, "market.log"),
         store,
-        *([python("network", config.network_url, "network.log", "toxics")] if config.network_url else []),
+        *([python("network", "network", config.network_url, "network.log")] if config.network_url else []),
     ]

@@ -83,7 +83,7 @@ def wait_until_none_is_about(path: Path) -> None:
 
 
 class MarketUnderTest:
-    """`python -m sandbox.marketplace` on a state directory of its own."""
+    """`python -m sandbox.programs.market` on a state directory of its own."""
 
     def __init__(self, folder: Path, profile: str = "instant") -> None:
         self.state = StateDir(folder)
@@ -101,7 +101,7 @@ class MarketUnderTest:
         return httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "sandbox.marketplace", "--state-dir", str(self.state.root)]
+        return [sys.executable, "-m", "sandbox.programs.market", "--state-dir", str(self.state.root)]
 
     def start(self) -> None:
         with (self.state.logs / "market.log").open("ab") as log:

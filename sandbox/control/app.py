@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Response
 
-from sandbox.console import pages
 from sandbox.control import errors
+from sandbox.control.auth import Accounts
 from sandbox.control.routes import (
     agent,
     auth,
@@ -35,8 +35,13 @@ from sandbox.state import StateDir
 VERSION = "3.0.0"
 
 
-def build(state: StateDir) -> FastAPI:
-    """Builds the app of one cloud. It does its work only while it is being served."""
+def build(state: StateDir, install_page: Callable[[FastAPI, Accounts], None]) -> FastAPI:
+    """Build the app of one cloud. It does its work only while it is being served.
+
+    Args:
+        state: the cloud's state directory.
+        install_page: adds the web page, which uses the accounts of the API.
+    """
     admin_token = state.secrets().admin_token
     events = Events(admin_token)
     services = Services(state, events)
@@ -88,7 +93,7 @@ def build(state: StateDir) -> FastAPI:
     for router in routers:
         app.include_router(router, prefix="/api/v1")
         app.include_router(router, prefix="/api", include_in_schema=False)
-    pages.install(app, services.accounts)
+    install_page(app, services.accounts)
 
     events.install(app)
     Faults(admin_token).install(app)

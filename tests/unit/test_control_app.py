@@ -13,6 +13,7 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
+from sandbox.console import pages
 from sandbox.control.app import build
 from sandbox.control.auth import COOKIE
 from sandbox.state import CloudConfig, Ports, Secrets, StateDir
@@ -28,7 +29,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> StateDir:
 
 @pytest.fixture(scope="module")
 def app(state: StateDir) -> FastAPI:
-    return build(state)
+    return build(state, pages.install)
 
 
 @pytest.fixture

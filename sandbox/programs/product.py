@@ -1,4 +1,4 @@
-"""`python -m sandbox.control --state-dir D`: serves Dumont Cloud, its API and its page, on its ports of 127.0.0.1."""
+"""`python -m sandbox.programs.product --state-dir D`: serves Dumont Cloud, API and page, on ports of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import uvicorn
 
+from sandbox.console import pages
 from sandbox.control.app import build
 from sandbox.ports import LOOPBACK
 from sandbox.state import StateDir
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m sandbox.control", description="Serves Dumont Cloud.")
+    parser = argparse.ArgumentParser(prog="python -m sandbox.programs.product", description="Serves Dumont Cloud.")
     parser.add_argument("--state-dir", type=Path, required=True, help="the cloud's state directory")
     state = StateDir(parser.parse_args().state_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -24,7 +25,7 @@ def main() -> None:
     ports = state.config().ports
     sockets = [socket.create_server((LOOPBACK, port), backlog=2048) for port in (ports.control, ports.console) if port]
     server = uvicorn.Server(
-        uvicorn.Config(build(state), access_log=False, log_config=None, timeout_graceful_shutdown=1)
+        uvicorn.Config(build(state, pages.install), access_log=False, log_config=None, timeout_graceful_shutdown=1)
     )
     server.run(sockets)
     if not server.started:

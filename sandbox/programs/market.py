@@ -1,4 +1,4 @@
-"""`python -m sandbox.marketplace --state-dir D`: runs the market of one cloud until SIGTERM."""
+"""`python -m sandbox.programs.market --state-dir D`: runs the market of one cloud until SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sandbox.toxics.machines import ProxiedHost
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sandbox.marketplace", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sandbox.programs.market", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True, help="the state directory of the cloud")
     state = StateDir(parser.parse_args().state_dir)
     if not state.has_config():

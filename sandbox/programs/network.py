@@ -1,4 +1,4 @@
-"""`python -m sandbox.toxics --state-dir D`: the network between the parts of one cloud, until SIGTERM."""
+"""`python -m sandbox.programs.network --state-dir D`: the network between the parts of one cloud, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sandbox.toxics.network import Network, ProxyOrder
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sandbox.toxics", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sandbox.programs.network", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True, help="the state directory of the cloud")
     state = StateDir(parser.parse_args().state_dir)
     config = state.config() if state.has_config() else None
