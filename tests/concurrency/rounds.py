@@ -108,7 +108,7 @@ class Ground:
                 _end(process)
         held.seconds = time.monotonic() - begun
         held.left = self._left()
-        if held.left:
+        if not held.is_clean:
             self._keep(number)
         return held
 
@@ -175,7 +175,7 @@ class Ground:
         return f"exit code {code}: {why}"
 
     def _keep(self, number: int) -> None:
-        """Keep the results of a round that left something, for whoever has to find out why."""
+        """Keep the results of a round that was not clean, so that its cause can be found."""
         kept = PROJECT_DIR / "results" / "concurrency" / f"round-{number}"
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self._root / "results", kept)
