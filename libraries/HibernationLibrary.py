@@ -17,7 +17,17 @@ from library_parts.telling import tell_rented
 from rekindle import hibernating, report, target
 from rekindle.dumont_views import WakeResult
 from rekindle.errors import CapabilityMissing, RekindleError, Unknown, Weather
-from rekindle.kept_hibernations import Hibernation, Maker, SetAside, forget, keep, lease_name, newest, set_aside
+from rekindle.kept_hibernations import (
+    Hibernation,
+    Maker,
+    SetAside,
+    forget,
+    keep,
+    lease_name,
+    newest,
+    set_aside,
+    woken_before,
+)
 from rekindle.manifest import Manifest
 from rekindle.rented import RentedMachine
 from rekindle.variable_checks import check_argument
@@ -294,16 +304,9 @@ class HibernationLibrary:
 
 
 def _unusable(hibernation: Hibernation) -> str | None:
-    """Why a hibernation cannot be woken any more; None when it can."""
     if hibernation.maker == "steps":
         return None
-    known = target.current().dumont.hibernation(hibernation.instance_id)
-    if known.get("status") != "woken" or known.get("snapshot_id") != hibernation.snapshot_id:
-        return None
-    return (
-        f"Dumont Cloud woke machine {hibernation.instance_id} before, as machine {known.get('new_instance_id')}, for a "
-        "run that did not come to its end, and wakes it only once."
-    )
+    return woken_before(hibernation, target.current().dumont.hibernation(hibernation.instance_id))
 
 
 def _tell_in_use(snapshot_id: str) -> None:

@@ -9,9 +9,9 @@ reason beside it. So the defect is reported once, the evidence stays, and later 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from rekindle.kept_manifests import (
     SET_ASIDE,
@@ -150,6 +150,26 @@ def forget(
         if aside.snapshot_id == hibernation.snapshot_id:
             forget_manifest(store, aside.key)
     leases.give_back(lease_name(hibernation.snapshot_id))
+
+
+def woken_before(hibernation: Hibernation, known: Mapping[str, Any]) -> str | None:
+    """Return why the product does not wake a machine again, as a sentence; None when it does.
+
+    Args:
+        hibernation: made by the product.
+        known: what the product reports of the machine (`status`, `snapshot_id`, `new_instance_id`); may be empty.
+    """
+    if known.get("snapshot_id") != hibernation.snapshot_id:
+        return None
+    cut_off = "for a run that did not come to its end, and wakes it only once."
+    match known.get("status"):
+        case "woken":
+            woken = f"woke machine {hibernation.instance_id} before, as machine {known.get('new_instance_id')}"
+        case "waking":  # the lease of a killed run has expired, and its wake still runs
+            woken = f"is waking machine {hibernation.instance_id} already"
+        case _:
+            return None
+    return f"Dumont Cloud {woken}, {cut_off}"
 
 
 def lease_name(snapshot_id: str) -> str:

@@ -10,6 +10,7 @@ Test Teardown     Mend Sandbox
 
 *** Test Cases ***
 An Idle Machine Falls Asleep And Wakes Once
+    [Documentation]    A warning on the console names the hibernation that is set aside.
     ${hibernation} =    Hibernate A Machine
     Run Keyword And Expect Error
     ...    WEATHER: No GPU offers available under $0.01/h for a machine to wake * on. Wait some minutes or raise*
@@ -25,6 +26,7 @@ An Idle Machine Falls Asleep And Wakes Once
     No Hibernation Should Be Kept
 
 A Damaged Hibernation Is Reported Once
+    [Documentation]    A warning on the console names the hibernation that is set aside.
     ${hibernation} =    Hibernate A Machine
     ${keys} =    List Bucket    rekindle/manifests/
     Write Object    ${keys}[0]    ${{b'cut short'}}

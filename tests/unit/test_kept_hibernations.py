@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rekindle.kept_hibernations import Hibernation, Maker, SetAside, forget, keep, newest, set_aside
+from rekindle.kept_hibernations import Hibernation, Maker, SetAside, forget, keep, newest, set_aside, woken_before
 from rekindle.kept_manifests import Unreadable, find_manifests
 from rekindle.manifest import Entry, Manifest
 from tests.unit.folder_store import FolderStore
@@ -165,3 +166,29 @@ def test_a_forgetting_that_is_cut_off_leaves_nothing_that_the_next_run_would_wak
     assert (
         store.read("rekindle/set-aside/1-aa.json.reason.txt") == b"It was woken and compared, and is being deleted.\n"
     )
+
+
+HIBERNATION = Hibernation("aa", 7, "label", "product", MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("woken", "woke machine 7 before, as machine 8"), ("waking", "is waking machine 7 already")],
+)
+def test_a_wake_that_a_killed_run_has_called_is_not_repeated(status: str, words: str) -> None:
+    known = {"status": status, "snapshot_id": "aa", "new_instance_id": 8}
+    assert woken_before(HIBERNATION, known) == (
+        f"Dumont Cloud {words}, for a run that did not come to its end, and wakes it only once."
+    )
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {},
+        {"status": "hibernated", "snapshot_id": "aa"},
+        {"status": "woken", "snapshot_id": "bb", "new_instance_id": 8},  # an earlier hibernation of the machine
+    ],
+)
+def test_what_was_not_woken_can_be_woken(known: dict[str, Any]) -> None:
+    assert woken_before(HIBERNATION, known) is None
