@@ -64,13 +64,13 @@ class HibernationLibrary:
         """Set aside what a failed test has found, unless the failure lies elsewhere."""
         if not result.failed or target.opened() is None or any(mark in result.message for mark in _NOT_ITS_FAULT):
             return
-        for hibernation in self._found.values():
+        for kept in self._found.values():
             reason = f"{data.full_name} failed with it: {result.message}"
             try:
-                if aside := set_aside(target.current().store, hibernation.snapshot_id, reason):
-                    logger.warn(f"Set aside {aside.key}, the {hibernation}, because a test failed with it.")
+                if aside := set_aside(target.current().store, kept.snapshot_id, reason):
+                    logger.warn(f"Set aside {aside.key}, the {kept}, because a test failed with it.")
             except RekindleError as error:
-                logger.warn(f"The {hibernation} could not be set aside, so the next run may fail with it: {error}")
+                logger.warn(f"The {kept} could not be set aside, so the next run may fail with it: {error}")
 
     @keyword
     def machine_should_stay_idle(self, machine: RentedMachine, duration: timedelta) -> None:

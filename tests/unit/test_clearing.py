@@ -269,10 +269,10 @@ class CpuCloud:
 def test_a_standby_that_the_product_forgets_is_deleted_at_the_cpu_cloud(house: House) -> None:
     house.rent()
     cpu_cloud = CpuCloud(CpuRow(46, LABEL), CpuRow(47, "rekindle-another-1"), CpuRow(48, None))
-    clearing = Clearing(
+    clearance = Clearing(
         house.cloud.dumont, house.cloud.market, house.ledger, print, cpu_cloud=cpu_cloud, clock=house.cloud.clock
     )
-    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    cleared = clearance.clear(house.ledger.open_rents(), of_run("r1"))
     assert cleared.destroyed == {FIRST_ID: LABEL, 46: LABEL}
     assert (cpu_cloud.asked, [row.id for row in cpu_cloud.rows]) == ([46], [47, 48])
     assert house.left() == []
@@ -285,10 +285,10 @@ def test_a_cpu_cloud_that_does_not_answer_is_not_taken_for_empty(house: House) -
             raise Unknown("the CPU cloud is away")
 
     house.rent()
-    clearing = Clearing(
+    clearance = Clearing(
         house.cloud.dumont, house.cloud.market, house.ledger, print, cpu_cloud=Away(), clock=house.cloud.clock
     )
-    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    cleared = clearance.clear(house.ledger.open_rents(), of_run("r1"))
     assert "the CPU cloud did not say clearly which machines there are" in str(cleared)
     assert house.states() == [State.CREATED]
 
@@ -316,10 +316,10 @@ def test_a_volume_that_the_product_forgets_is_deleted_as_soon_as_no_machine_uses
     house.rent()
     market = WithVolumes(house.cloud, CpuRow(5, LABEL), CpuRow(6, "rekindle-another-1"), CpuRow(7, None))
     house.cloud.dumont.on_destroy = lambda _: True  # it says so
-    clearing = Clearing(
+    clearance = Clearing(
         house.cloud.dumont, house.cloud.market, house.ledger, print, volumes=Volumes(market), clock=house.cloud.clock
     )
-    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    cleared = clearance.clear(house.ledger.open_rents(), of_run("r1"))
     assert cleared.destroyed == {FIRST_ID: LABEL, 5: LABEL}
     assert [row.id for row in market.rows] == [6, 7]
     assert house.states() == [State.DESTROYED]
@@ -329,10 +329,10 @@ def test_a_volume_that_stays_is_named(house: House) -> None:
     house.rent()
     stranger = house.cloud.rent("somebody else's")  # which uses it
     market = WithVolumes(house.cloud, CpuRow(5, LABEL))
-    clearing = Clearing(
+    clearance = Clearing(
         house.cloud.dumont, house.cloud.market, house.ledger, print, volumes=Volumes(market), clock=house.cloud.clock
     )
-    cleared = clearing.clear(house.ledger.open_rents(), of_run("r1"))
+    cleared = clearance.clear(house.ledger.open_rents(), of_run("r1"))
     assert cleared.unsettled == [
         f"the marketplace still lists volume 5 ({LABEL})",
         f"{LABEL} stays open in the ledger",
