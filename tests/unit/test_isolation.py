@@ -109,6 +109,19 @@ def test_a_user_whom_the_kernel_forbids_namespaces_gets_the_setting_and_its_reme
     )
 
 
+def test_root_in_a_container_without_its_privileges_is_refused() -> None:
+    """Real root or, in a user namespace, an ordinary user who is mapped to it; without CAP_SYS_ADMIN, as in docker."""
+    as_root = [] if os.getuid() == 0 else ["unshare", "--user", "--map-root-user"]
+    less = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    check = [*as_root, *less, "--", sys.executable, "-m", "sandbox.isolation"]
+    done = subprocess.run(check, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    first, tried, last_words, *_ = done.stderr.splitlines()
+    assert first.startswith("The embedded cloud cannot run machines as root: ")
+    assert tried.endswith("bwrap --unshare-pid --unshare-uts --unshare-ipc … true")
+    assert last_words == f"Its last words: {NOT_PERMITTED}"
+
+
 @pytest.mark.parametrize(
     ("words", "here", "reason", "remedy"),
     [
