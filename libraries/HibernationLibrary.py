@@ -14,9 +14,17 @@ from library_parts.console import tell
 from library_parts.deleting import delete_snapshot
 from library_parts.returned import converters
 from library_parts.telling import tell_rented
-from rekindle import hibernating, report, target
+from rekindle import report, target
 from rekindle.dumont_views import WakeResult
 from rekindle.errors import CapabilityMissing, RekindleError, Unknown, Weather
+from rekindle.hibernating import (
+    IdleTime,
+    check_wake_time,
+    gpu_utilisation,
+    stay_idle,
+    wait_until_begun,
+    wait_until_hibernated,
+)
 from rekindle.kept_hibernations import (
     Hibernation,
     Maker,
@@ -53,7 +61,7 @@ class HibernationLibrary:
     ROBOT_LISTENER_API_VERSION = 3
 
     def __init__(self) -> None:
-        self._told: dict[int, hibernating.IdleTime] = {}
+        self._told: dict[int, IdleTime] = {}
         self._found: dict[str, Hibernation] = {}  # by the running test, by snapshot
 
     def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
@@ -83,7 +91,7 @@ class HibernationLibrary:
         Raises:
             AssertionError: it worked; says how much and when.
         """
-        waited = hibernating.stay_idle(machine.machine, str(machine), duration.total_seconds())
+        waited = stay_idle(machine.machine, str(machine), duration.total_seconds())
         machine.seen_alive()
         tell(f"Idle: {waited.seconds:.1f} s, seen in {waited.looks} looks at nvidia-smi")
         report.current().add_check("GPU is idle", "nvidia-smi on the machine", looks=waited.looks)
@@ -109,7 +117,7 @@ class HibernationLibrary:
         target.current().dumont.configure_hibernation(
             machine.id, auto_hibernation_enabled=True, idle_timeout_seconds=seconds
         )
-        self._told[machine.id] = hibernating.IdleTime(seconds, machine.asked_at, now)
+        self._told[machine.id] = IdleTime(seconds, machine.asked_at, now)
         tell(
             f"Auto-hibernation: after {seconds} s without work on the GPU, {after.total_seconds():g} s from now or more"
         )
@@ -151,13 +159,13 @@ class HibernationLibrary:
 
         def utilisation() -> float:
             nonlocal asked
-            percent = hibernating.gpu_utilisation(machine.machine)
+            percent = gpu_utilisation(machine.machine)
             asked += 1
             return percent
 
         dumont, seconds = target.current().dumont, timeout.total_seconds()
         told = self._told.get(machine.id)
-        waited = hibernating.wait_until_begun(dumont, machine.id, utilisation, seconds, told=told)
+        waited = wait_until_begun(dumont, machine.id, utilisation, seconds, told=told)
         if asked:
             report.current().add_check("GPU is idle when the product says so", "nvidia-smi on the machine", looks=asked)
         else:
@@ -182,7 +190,7 @@ class HibernationLibrary:
             AssertionError: it has not; the hibernation failed, or is overdue and has not begun: at once then, with the
                 reason.
         """
-        waited = hibernating.wait_until_hibernated(
+        waited = wait_until_hibernated(
             target.current().dumont, machine.id, timeout.total_seconds(), told=self._told.get(machine.id)
         )
         tell(f"Hibernated: snapshot {waited.value}, {waited.seconds:.1f} s after we began to wait")
@@ -229,7 +237,7 @@ class HibernationLibrary:
         for woken in answers:
             current.claims["wake_time_taken_sec"] = woken.time_taken
             if woken.time_taken is not None:
-                hibernating.check_wake_time(hibernation.instance_id, woken.time_taken, woken.seconds)
+                check_wake_time(hibernation.instance_id, woken.time_taken, woken.seconds)
                 current.add_check("the wake took as long as is said", "our own clock", machines=1)
         return machine
 
