@@ -20,8 +20,8 @@ The Sandbox Needs No Budget
 
 Anything But A Machine Is Refused
     Run Keyword And Expect Error
-    ...    *'machine' got value '7' that cannot be converted to *: pass the object that Rent Machine returns, such as *
-    ...    Destroy Machine    7
+    ...    *'machine' got value '7' * that cannot be converted *: pass the object that Rent Machine returns, such as *
+    ...    Destroy Machine    ${7}
 
 A Misspelled State Directory Is Refused
     Run Keyword And Expect Error
