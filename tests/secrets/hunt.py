@@ -17,7 +17,7 @@ from pathlib import Path
 from rekindle import browsers
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
 from tests.secrets import canaries
-from tests.secrets.search import Finding, Search, Searched
+from tests.secrets.search import Finding, Search, Searched, files_below
 from tests.secrets.watch import Fleeting, Processes
 from tests.suites_under_test import QUICK as FEW_FILES
 
@@ -210,12 +210,24 @@ def hunt(folder: Path, plan: Plan) -> Told:
         findings=search.findings,
         unsearched=search.nothing_in(plan.places) + [f"processes of kind {kind}" for kind in missing],
         failed_runs=failed,
-        not_witnessed=[
-            f"environments of {count} processes of kind {kind}: the kernel hides them from user {os.geteuid()}"
-            for kind, count in sorted(processes.hidden().items())
-        ],
+        not_witnessed=[*_hidden(processes), *not_read(search)],
         seconds=time.monotonic() - began,
     )
+
+
+def _hidden(processes: Processes) -> list[str]:
+    return [
+        f"environments of {count} processes of kind {kind}: the kernel hides them from user {os.geteuid()}"
+        for kind, count in sorted(processes.hidden().items())
+    ]
+
+
+def not_read(search: Search) -> list[str]:
+    """Return what was not searched because this user may not read it, one line for each kind of place."""
+    return [
+        f"{len(paths)} files and folders, {kind}: user {os.geteuid()} may not read them, such as {min(paths)}"
+        for kind, paths in sorted(search.closed.items())
+    ]
 
 
 def _search_abroad(search: Search, kind: str, ground: Ground, files: Iterable[Path]) -> None:
@@ -269,13 +281,13 @@ def _left(ground: Ground) -> dict[str, list[Path]]:
     }  # fmt: skip
     by_suffix = {".json": "JSON reports", ".png": "screenshots"}
     left: dict[str, list[Path]] = {}
-    for path in _files(runs):
+    for path in files_below(runs):
         left.setdefault(by_name.get(path.name) or by_suffix.get(path.suffix, "rest of the results"), []).append(path)
-    for path in _files(state):
+    for path in files_below(state):
         in_logs = path.is_relative_to(state / "logs")
         left.setdefault("logs of the cloud" if in_logs else "rest of the state directory", []).append(path)
     left["browser's log"] = [ground.browser_log]
-    left["home and temporary files"] = [*_files(ground.folder / "home"), *_files(ground.folder / "tmp")]
+    left["home and temporary files"] = [*files_below(ground.folder / "home"), *files_below(ground.folder / "tmp")]
     left["ledger and guard's log"] = [path for path in (PROJECT_DIR / ".rekindle").glob("ledger*") if path.is_file()]
     return left
 
@@ -285,16 +297,11 @@ def _work_tree(since: float, but: Path) -> Iterator[Path]:
     return (path for path in _new_files(PROJECT_DIR, since, but) if not NOT_OURS & set(path.parts))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(folder):
-        yield from (Path(root, name) for name in names)
-
-
 def _new_files(folder: Path, since: float, but: Path) -> Iterator[Path]:
-    for path in _files(folder):
+    for path in files_below(folder):
         if not path.is_relative_to(but):
             try:
-                if path.stat().st_mtime >= since:
+                if path.is_dir() or path.stat().st_mtime >= since:  # an old folder that is closed may hold new files
                     yield path
             except OSError:
                 continue

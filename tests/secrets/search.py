@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import os
 import re
+import stat
 import subprocess
 import zipfile
 import zlib
@@ -51,6 +52,7 @@ class Search:
     canaries: Mapping[str, bytes]
     searched: dict[str, Searched] = field(default_factory=dict)
     findings: dict[Finding, list[int]] = field(default_factory=dict)  # at which bytes
+    closed: dict[str, set[Path]] = field(default_factory=dict)  # what this user may not read, by kind of place
 
     def __post_init__(self) -> None:
         self._needles = needles(self.canaries)
@@ -64,12 +66,12 @@ class Search:
 
         Args:
             kind: the kind of place, to be counted by.
-            paths: what to search. What is no file (any more) is passed over.
+            paths: what to search. What is no file (any more) is passed over; what this user may not read is `closed`.
             root: from where on places are named.
             derived: whether a token that is no canary is a finding too, and what is packed is looked through: not
                 where others keep their files.
         """
-        there = [path for path in paths if path.is_file() and not path.is_symlink()]
+        there = list(self._readable(kind, paths))
         unpacked: dict[str, bytes] = {}
         for path in there:
             with contextlib.suppress(FileNotFoundError):
@@ -81,6 +83,20 @@ class Search:
             for found, at, secret in self._grep(some, derived=derived):
                 self._note(secret, kind, str(Path(found).relative_to(root)), at)
         self._in_texts(kind, unpacked)
+
+    def _readable(self, kind: str, paths: Iterable[Path]) -> Iterator[Path]:
+        for path in paths:
+            try:
+                mode = path.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except PermissionError:
+                self.closed.setdefault(kind, set()).add(path)
+                continue
+            if (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and not may_open(path, mode):
+                self.closed.setdefault(kind, set()).add(path)
+            elif stat.S_ISREG(mode):
+                yield path
 
     def texts(self, kind: str, texts: Mapping[str, bytes]) -> None:
         """Searches texts, by their names."""
@@ -125,7 +141,7 @@ class Search:
                 )  # fmt: skip
             finally:
                 os.close(descriptor)
-            if done.returncode > 1 and b"No such file" not in done.stderr:
+            if done.returncode > 1 and not all(b"No such file" in line for line in done.stderr.splitlines()):
                 raise AssertionError(f"grep could not look: {done.stderr.decode(errors='replace')}")
             for line in done.stdout.splitlines():
                 if match := _MATCH.fullmatch(line):
@@ -135,6 +151,23 @@ class Search:
         if option == "-F":
             return self._needles[found]
         return next(name for name, pattern in DERIVED.items() if re.match(pattern, found))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, and those folders that this user may not open."""
+    for root, folders, names in os.walk(folder):
+        yield from (Path(root, name) for name in names)
+        for path in (Path(root, name) for name in folders):
+            with contextlib.suppress(OSError):
+                mode = path.lstat().st_mode
+                if stat.S_ISDIR(mode) and not may_open(path, mode):
+                    yield path
+
+
+def may_open(path: Path, mode: int) -> bool:
+    """Return whether this user may read a file, or list a folder and use what is in it. True if it is gone."""
+    needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
+    return os.access(path, needed) or not os.access(path, os.F_OK)
 
 
 def _unpacked(path: Path) -> Iterator[tuple[str, bytes]]:

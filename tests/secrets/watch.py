@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from tests.secrets.search import files_below
+
 PROCESSES_EVERY = 0.02  # seconds
 FILES_EVERY = 0.5
 
@@ -22,8 +24,8 @@ KINDS = {
     "guard": rb"\0-m\0rekindle\.guard",
     "node": rb"(^|/)node\0",
     "browser": rb"chrom(e|ium)",
-    "marketplace": rb"\0sandbox\.marketplace",
-    "control": rb"\0sandbox\.control",
+    "marketplace": rb"\0sandbox\.programs\.market",
+    "control": rb"\0sandbox\.programs\.product",
     "store": rb"(^|/)weed",
     "cloud's command line and supervisor": rb"\0-m\0sandbox\0",
     "machine": rb"(^|/)bwrap\0",
@@ -184,7 +186,7 @@ class Fleeting:
         changed = []
         for folders in self._below:
             for folder in folders():
-                for path in _files(folder):
+                for path in files_below(folder):
                     with contextlib.suppress(OSError):  # it has gone
                         status = path.lstat()
                         state = (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -193,8 +195,3 @@ class Fleeting:
                             changed.append(path)
         if changed:
             self._hand_over(changed)
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    for root, _, names in os.walk(folder):
-        yield from (Path(root, name) for name in names)

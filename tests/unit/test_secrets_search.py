@@ -21,10 +21,12 @@ from robot import result
 from robot.api import ResultWriter
 
 from rekindle.waiting import wait_until
-from sandbox.state import StateDir
+from sandbox.parts import parts_of
+from sandbox.state import CloudConfig, Ports, StateDir
+from tests.accounts import IS_ROOT
 from tests.secrets import canaries
-from tests.secrets.hunt import Told
-from tests.secrets.search import Search, Searched
+from tests.secrets.hunt import Told, not_read
+from tests.secrets.search import Search, Searched, files_below
 from tests.secrets.watch import Fleeting, Processes, kind_of
 
 CANARY = "c4n4ry \"of'\\/+%&<é>0123456789abcdef"
@@ -225,9 +227,14 @@ def test_only_the_program_that_was_given_credentials_may_have_them() -> None:
     assert len(guilty) == 1
 
 
-def test_processes_are_told_apart() -> None:
+def test_processes_are_told_apart(tmp_path: Path) -> None:
     assert kind_of(b"/usr/bin/python3.11\0-m\0robot\0suites\0") == "robot"
     assert kind_of(b"/x/.venv/bin/python\0-m\0rekindle.guard\0") == "guard"
+    state = StateDir(tmp_path)
+    state.create()
+    ports = Ports(control=1, market=2, store=3)
+    for part in parts_of(state, CloudConfig(cloud_id="", ports=ports), state.secrets(), ["weed"]):
+        assert kind_of("\0".join([*part.command, ""]).encode()) == part.name
     assert kind_of(b"ssh: /tmp/socket [mux]\0") == "ssh"
     assert kind_of(b"/bin/bash\0") == "on machines and others"
 
@@ -246,6 +253,28 @@ def test_a_file_that_does_not_last_is_searched(tmp_path: Path) -> None:
         as_it_is(file)
         wait_until("it to be found", lambda: search.findings, bool, timeout=10)
         file.unlink()
+
+
+def test_what_the_user_may_not_read_is_not_witnessed(tmp_path: Path) -> None:
+    """Root may read all of it, and finds what is there. An ordinary user learns what was not searched."""
+    closed, folder, private = tmp_path / "closed", tmp_path / "folder", tmp_path / "folder" / "private"
+    folder.mkdir()
+    for path in (closed, private, tmp_path / "open"):
+        as_it_is(path)
+    closed.chmod(0)
+    folder.chmod(0)
+    search = Search({"the password": CANARY.encode()})
+    search.files("shared", files_below(tmp_path), tmp_path)
+    folder.chmod(0o700)
+    found = {finding.where for finding in search.findings}
+    if IS_ROOT:
+        assert (found, search.closed) == ({"open", "closed", "folder/private"}, {})
+        assert not_read(search) == []
+    else:
+        assert (found, search.closed) == ({"open"}, {"shared": {closed, folder}})
+        assert not_read(search) == [
+            f"2 files and folders, shared: user {os.geteuid()} may not read them, such as {closed}"
+        ]
 
 
 def told(**changes: object) -> Told:
