@@ -35,21 +35,31 @@ TEARDOWN_FAILED = "\n\nAlso parent suite teardown failed:\n"
 
 @dataclass
 class Run:
-    """One `robot` on the suites, with an environment that holds no credential but the given ones."""
+    """One `robot` on the suites, with an environment that holds no credential but the given ones.
+
+    Attributes:
+        folder: gets its results.
+        options: of `robot`.
+        environment: its variables, added to the few that every program needs.
+        paths: of the suites, in the checkout.
+        checkout: its suites, libraries and ledger.
+    """
 
     folder: Path
     options: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     paths: tuple[str, ...] = ("suites",)
+    checkout: Path = PROJECT_DIR
 
     def start(self) -> subprocess.Popen[str]:
         """Starts it in a session of its own, as a terminal does."""
         plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        paths = [str(self.checkout / "libraries"), *filter(None, [self.environment.get("PYTHONPATH")])]
         no_file = ("--variable", f"ENV_FILE:{os.devnull}")
         return subprocess.Popen(
             [sys.executable, "-m", "robot", "--outputdir", str(self.folder), *no_file, *self.options, *self.paths],
-            cwd=PROJECT_DIR,
-            env=plain | dict(self.environment),
+            cwd=self.checkout,
+            env=plain | dict(self.environment) | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from rekindle.objects import ObjectStore
 from rekindle.waiting import wait_until
 from tests.cloud.test_store import Store
 from tests.cloud_under_test import PROJECT_DIR
+from tests.wrong_clock import wrong_clock
 
 SECONDS = 3.0
+TEN_MINUTES = 600.0  # seconds; stores refuse requests that are signed more than 15 minutes early or late
 # Takes the lease again and again; a file that must not exist yet shows that nobody else has it meanwhile.
 _WORKER = """
 import os, sys, time
@@ -67,11 +70,21 @@ class Bucket:
         self.endpoint = store.config.store_url
         self.client = ObjectStore(self.endpoint, self.name, self.key_id, self._secret)
 
-    def process(self, program: str, owner: str, *words: str) -> subprocess.Popen[str]:
-        """Start a process that enters the bucket; the secret reaches it by its input."""
+    def process(
+        self, program: str, owner: str, *words: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a process that enters the bucket; the secret reaches it by its input.
+
+        Args:
+            program: Python.
+            owner: of its leases.
+            words: more arguments.
+            environment: additional variables.
+        """
         process = subprocess.Popen(
             [sys.executable, "-c", program, self.endpoint, self.name, self.key_id, owner, *words],
             cwd=PROJECT_DIR / "libraries",
+            env=dict(os.environ) | dict(environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -100,8 +113,22 @@ def test_two_processes_hold_a_lease_in_turn(bucket: Bucket, tmp_path: Path) -> N
     assert bucket.client.list(FOLDER) == []
 
 
-def test_the_lease_of_a_process_that_is_killed_expires(bucket: Bucket) -> None:
-    process = bucket.process(_HOLDER, "doomed", str(SECONDS))
+def test_processes_whose_clocks_differ_hold_a_lease_in_turn(bucket: Bucket, tmp_path: Path) -> None:
+    """Each would take the lease of another one for expired, or for everlasting, if it judged by its own clock."""
+    clocks = {"early": -TEN_MINUTES, "right": 0.0, "late": TEN_MINUTES}
+    busy = str(tmp_path / "busy")
+    processes = [
+        bucket.process(_WORKER, owner, busy, "5", environment=wrong_clock(ahead, tmp_path / owner))
+        for owner, ahead in clocks.items()
+    ]
+    outputs = [process.communicate(timeout=120)[0].strip() for process in processes]
+    assert outputs == ["5", "5", "5"]
+    assert bucket.client.list(FOLDER) == []
+
+
+@pytest.mark.parametrize("ahead", [0.0, -TEN_MINUTES, TEN_MINUTES])
+def test_the_lease_of_a_process_that_is_killed_expires(bucket: Bucket, ahead: float, tmp_path: Path) -> None:
+    process = bucket.process(_HOLDER, "doomed", str(SECONDS), environment=wrong_clock(ahead, tmp_path / "clock"))
     assert process.stdout
     assert process.stdout.readline() == "True\n"
     begun = time.monotonic()
