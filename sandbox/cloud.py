@@ -19,7 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from sandbox import clocks, directory, isolation
+from sandbox import clocks, directory, disk_space, isolation
 from sandbox.leases import Leases
 from sandbox.lock import lock
 from sandbox.page import login_address
@@ -106,6 +106,8 @@ class Cloud:
                 "Clocks cannot be set: libfaketime is missing. As an administrator, run:\n"
                 f"    apt-get update && apt-get install --yes --no-install-recommends {clocks.PACKAGE}"
             )
+        if self.standing() is None:
+            self._check_space()
         self._check_directory()
         while True:
             with lock(self.state.root / "lock") as held, PortPicker() as picker:
@@ -191,6 +193,18 @@ class Cloud:
             directory.prepare(self.state.root)
         except directory.Unusable as unusable:
             raise Refused(str(unusable)) from None
+
+    def _check_space(self) -> None:
+        try:
+            disk_space.check(self.state.root, disk_space.TO_START)
+        except disk_space.DiskFull as full:
+            forget = (
+                f"forget this cloud (`{self.command('reset')}`), " if directory.is_a_clouds(self.state.root) else ""
+            )
+            raise Refused(
+                f"{full} to start a cloud. Free space there, {forget}or give another directory (--state-dir, or "
+                "STATE_DIR of the suites)."
+            ) from None
 
     def _prepare(self, wishes: Wishes, picker: PortPicker, tell: Callable[[str], None]) -> Supervisor:
         sweep(self.state)
