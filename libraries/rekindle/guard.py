@@ -282,9 +282,7 @@ def main() -> None:
     # Only the end of the run ends the guard: not the terminal it was started in, not a signal to everybody.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)
-    # When memory runs out, others are to be killed first. Only root may wish for that.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("-500")
+    unprotected = _spare_when_memory_runs_out()
     # Unbuffered, so that what was not yet read is still in the pipe and can be waited for.
     commands = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - standard input
     orders = Orders.model_validate_json(commands.readline())
@@ -294,6 +292,8 @@ def main() -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep the guard from its work
             print(f"{moment} run {orders.run_id} guard {os.getpid()}: {text}", file=sys.stderr, flush=True)
 
+    if unprotected:
+        say(f"when memory runs out, the kernel may kill this guard before others: {unprotected}")
     try:
         ledger = Ledger(orders.ledger, orders.target)
         dumont, clearing = _enter(orders, ledger, say)
@@ -325,6 +325,15 @@ def main() -> None:
     snapshots = clear_snapshots(orders, dumont, ledger, say, {*cleared.destroyed}, done=done)
     cleared.snapshots, cleared.snapshots_left = snapshots.deleted, snapshots.unsettled
     _answer(json.dumps(asdict(cleared)))
+
+
+def _spare_when_memory_runs_out() -> str | None:
+    """Ask the kernel to kill other processes first. Return the reason if it refuses; only root may ask."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("-500")
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def _enter(orders: Orders, ledger: Ledger, say: Callable[[str], None]) -> tuple[DumontClient, Callable[[], Clearing]]:

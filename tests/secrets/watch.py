@@ -187,11 +187,15 @@ class Fleeting:
         for folders in self._below:
             for folder in folders():
                 for path in files_below(folder):
-                    with contextlib.suppress(OSError):  # it has gone
+                    try:
                         status = path.lstat()
                         state = (status.st_ino, status.st_size, status.st_mtime_ns)
-                        if self._known.get(path) != state:
-                            self._known[path] = state
-                            changed.append(path)
+                    except PermissionError:  # its folder is closed: handed over once, to be counted
+                        state = (0, 0, 0)
+                    except OSError:  # it has gone
+                        continue
+                    if self._known.get(path) != state:
+                        self._known[path] = state
+                        changed.append(path)
         if changed:
             self._hand_over(changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_its_log_is_private_and_holds_no_credential(guard: Guard) -> None:
     assert guard.log.stat().st_mode & 0o777 == 0o600
     assert "not ready" in guard.log.read_text()
     assert CANARY not in guard.log.read_text()
+
+
+def test_its_log_says_when_the_kernel_may_kill_it_first(guard: Guard) -> None:
+    """Only root may spare a process when memory runs out, and not in every container."""
+    spare = ["bash", "-c", "echo -500 >/proc/self/oom_score_adj"]
+    may_spare = subprocess.run(spare, capture_output=True, check=False).returncode == 0
+    with pytest.raises(GuardNotReady):
+        guard.ensure_ready()
+    told = "when memory runs out, the kernel may kill this guard before others: [Errno 13] Permission denied"
+    assert (told in guard.log.read_text()) == (not may_spare)
 
 
 def test_a_log_that_cannot_be_written_forbids_to_rent(guard: Guard) -> None:

@@ -277,6 +277,20 @@ def test_what_the_user_may_not_read_is_not_witnessed(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o600])
+def test_files_that_do_not_last_in_a_closed_folder_are_not_witnessed(tmp_path: Path, mode: int) -> None:
+    """Without permission to list it, or to look at what is listed."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    as_it_is(folder / "notes")
+    search = Search({"the password": CANARY.encode()})
+    fleeting = Fleeting(lambda files: search.files("disks", files, tmp_path), lambda: [tmp_path])
+    folder.chmod(mode)
+    fleeting.look()
+    folder.chmod(0o700)
+    assert (bool(search.findings), bool(not_read(search))) == (IS_ROOT, not IS_ROOT)
+
+
 def told(**changes: object) -> Told:
     nothing: dict[str, object] = {"searched": {}, "processes": {}, "canaries": [], "needles": 1}
     nothing |= {"findings": {}, "unsearched": [], "failed_runs": []}
