@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sandbox.clocks import PARTS as CLOCKS
 from sandbox.clocks import SEEN_WITHIN
 from sandbox.cloud import Cloud, Profile, Refused, Wishes
+from sandbox.disk_space import full, is_full
 from sandbox.environment import client_environment, quoted
 from sandbox.page import login_address, show
 from sandbox.parts import PARTS
@@ -46,7 +47,10 @@ def main() -> int:
         )
         return EXIT_REFUSED
     except OSError as error:
-        print(f"The cloud in {cloud.state.root} cannot be handled: {error}", file=sys.stderr)
+        if is_full(error):
+            print(f"{full(cloud.state.root)}. {cloud.full_disk_remedy()}", file=sys.stderr)
+        else:
+            print(f"The cloud in {cloud.state.root} cannot be handled: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

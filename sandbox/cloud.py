@@ -198,13 +198,12 @@ class Cloud:
         try:
             disk_space.check(self.state.root, disk_space.TO_START)
         except disk_space.DiskFull as full:
-            forget = (
-                f"forget this cloud (`{self.command('reset')}`), " if directory.is_a_clouds(self.state.root) else ""
-            )
-            raise Refused(
-                f"{full} to start a cloud. Free space there, {forget}or give another directory (--state-dir, or "
-                "STATE_DIR of the suites)."
-            ) from None
+            raise Refused(f"{full} to start a cloud. {self.full_disk_remedy()}") from None
+
+    def full_disk_remedy(self) -> str:
+        """Return the sentence that says what to do when the disk of the state directory is full."""
+        forget = f"forget this cloud (`{self.command('reset')}`), " if directory.is_a_clouds(self.state.root) else ""
+        return f"Free space there, {forget}or give another directory (--state-dir, or STATE_DIR of the suites)."
 
     def _prepare(self, wishes: Wishes, picker: PortPicker, tell: Callable[[str], None]) -> Supervisor:
         sweep(self.state)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
 MB = 1_000_000
 _ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# SQLite's "database or disk is full", and "disk I/O error" where its log or index finds no space.
+_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Room:
 
 TO_START = Room(256 * MB, 2000)  # a run of phase 3 stores about 200 MB
 TO_RENT = Room(32 * MB, 200)  # a machine takes 0.1 MB before its user writes
+TO_WRITE = Room(1 * MB, 16)  # with less, writing fails or is about to fail
 
 
 class DiskFull(OSError):
@@ -62,6 +64,17 @@ def check(folder: Path, needed: Room) -> None:
         raise DiskFull(full(folder, f"{free.inodes} inodes free, {needed.inodes} needed"))
 
 
+def shortage(folder: Path, needed: Room = TO_WRITE) -> str | None:
+    """Return the sentence for a file system with too little free space; None if it has enough or does not answer."""
+    try:
+        check(folder, needed)
+    except DiskFull as full:
+        return f"{full}."
+    except OSError:  # whoever writes there finds out
+        return None
+    return None
+
+
 def full(folder: Path, figures: str | None = None) -> str:
     """Return the words for a full disk, without a full stop.
 
@@ -81,16 +94,10 @@ def is_full(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, OSError) and (isinstance(seen, DiskFull) or seen.errno in _ERRNOS):
             return True
-        if isinstance(seen, sqlite3.Error) and _may_be_full(seen):
+        if getattr(seen, "sqlite_errorname", None) in _SQLITE:
             return True
         seen = seen.__cause__
     return False
-
-
-def _may_be_full(error: sqlite3.Error) -> bool:
-    """SQLite says "disk I/O error" or "unable to open" if its auxiliary files find no space."""
-    code = getattr(error, "sqlite_errorname", "") or ""
-    return code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"))
 
 
 def amount(size: int) -> str:

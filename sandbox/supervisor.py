@@ -20,6 +20,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from sandbox.disk_space import is_full
 from sandbox.leases import Leases
 from sandbox.parts import Part, Running
 from sandbox.processes import ProcessId, this_process
@@ -152,7 +153,7 @@ class Supervisor:
                 raise PartFailed(running.part.failed(died, running.process.returncode))
 
     def _stop(self) -> None:
-        with suppress(OSError):  # the disk is full, or somebody has removed the state directory
+        with suppress(OSError):  # somebody has removed the state directory
             self._note("stopping")
         for part in self._parts:
             if running := self._running.get(part.name):
@@ -166,7 +167,7 @@ class Supervisor:
         self._tell(text)
 
     def _log(self, text: str) -> None:
-        with log_file(self._state).open("a") as log:
+        with suppress(OSError), log_file(self._state).open("a") as log:  # a full disk must not take the cloud down
             log.write(f"{_now():%F %T}  {text.strip()}\n")
 
     def _note(self, phase: Phase) -> None:
@@ -178,7 +179,12 @@ class Supervisor:
             parts={name: identity for name, identity in identities.items() if identity},
             stopped=sorted(self._stopped.names() - self._running.keys()),
         )
-        write_private(_standing_file(self._state), standing.model_dump_json(indent=1))
+        try:
+            write_private(_standing_file(self._state), standing.model_dump_json(indent=1))
+        except OSError as error:
+            if phase == "starting" or not is_full(error):
+                raise
+            self._log(f"{_standing_file(self._state)} stays as it was: {error}")
 
 
 def log_file(state: StateDir) -> Path:

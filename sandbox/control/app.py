@@ -63,7 +63,7 @@ def build(state: StateDir, install_page: Callable[[FastAPI, Accounts], None]) ->
         title="Dumont Cloud", version=VERSION, openapi_url="/api/v1/openapi.json", lifespan=lifespan,
         redirect_slashes=False,
     )  # fmt: skip
-    errors.install(app)
+    errors.install(app, state.root)
 
     @app.get("/health")
     async def health(response: Response) -> dict[str, str]:

@@ -13,6 +13,7 @@ import httpx2
 from pydantic import BaseModel
 
 from sandbox.control.errors import ApiError
+from sandbox.disk_answers import INSUFFICIENT_STORAGE
 
 RETRIES = 3
 GONE_WITHIN = 180.0  # seconds that the cloud may take to delete a machine
@@ -167,6 +168,8 @@ class CpuCloud:
                     return taken
                 if answer.is_success:
                     return answer.json()
+                if answer.status_code == INSUFFICIENT_STORAGE:  # trying again frees no space
+                    raise CpuCloudError(INSUFFICIENT_STORAGE, _words(answer))
                 trouble = f"{answer.status_code}: {_words(answer)}"
                 if answer.status_code != 429 and answer.status_code < 500:
                     raise CpuCloudError(502, f"The CPU cloud refuses {method} {path}: {trouble}")

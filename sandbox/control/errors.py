@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,6 +10,10 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+
+from sandbox import disk_answers
+from sandbox.disk_answers import INSUFFICIENT_STORAGE
+from sandbox.disk_space import shortage
 
 
 class ApiError(Exception):
@@ -34,12 +39,22 @@ def envelope(status: int, message: str, **more: str) -> JSONResponse:
     return JSONResponse({"error": message, "detail": message, **more}, status)
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error of the app leave in the envelope."""
+def install(app: FastAPI, state_dir: Path) -> None:
+    """Makes every error of the app leave in the envelope.
+
+    What fails while the disk of the state directory is full leaves as 507, which names that disk.
+    """
+
+    def failed(status: int, message: str, **more: str) -> JSONResponse:
+        if status >= 500 and status != INSUFFICIENT_STORAGE and (words := shortage(state_dir)):
+            return envelope(INSUFFICIENT_STORAGE, f"{words} {message}", **more)
+        return envelope(status, message, **more)
+
+    disk_answers.install(app, state_dir, lambda words: envelope(INSUFFICIENT_STORAGE, words))
 
     @app.exception_handler(ApiError)
     async def refused(_: Request, error: ApiError) -> JSONResponse:
-        answer = envelope(error.status, error.message, **error.more)
+        answer = failed(error.status, error.message, **error.more)
         if error.retry_after is not None:
             answer.headers["Retry-After"] = f"{error.retry_after:g}"
         return answer

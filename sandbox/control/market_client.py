@@ -13,6 +13,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sandbox.control.errors import ApiError
+from sandbox.disk_answers import INSUFFICIENT_STORAGE
 
 RETRIES = 3
 LONGEST_PAUSE = 30.0  # seconds between two tries
@@ -157,7 +158,7 @@ class MarketClient:
             else:
                 if answer.status_code == 429:
                     trouble, pause, refusal = _trouble(answer), _pause_asked(answer, pause), answer
-                elif answer.status_code < 500:
+                elif answer.status_code < 500 or answer.status_code == INSUFFICIENT_STORAGE:
                     return self._rented(offer_id, answer)
                 else:
                     trouble = _trouble(answer)
@@ -173,6 +174,8 @@ class MarketClient:
             contract: int = body["new_contract"]
             return contract
         words = _words(answer)
+        if answer.status_code == INSUFFICIENT_STORAGE:
+            raise MarketError(INSUFFICIENT_STORAGE, words)
         if answer.status_code == 402 or any(word in words.lower() for word in ("balance", "credit", "funds")):
             raise MarketError(402, f"Saldo insuficiente: {words}")
         if answer.status_code == 404:
@@ -281,6 +284,8 @@ class MarketClient:
                 if answer.is_success:
                     return _json(answer)
                 trouble = _trouble(answer)
+                if answer.status_code == INSUFFICIENT_STORAGE:  # trying again frees no space
+                    raise MarketError(INSUFFICIENT_STORAGE, _words(answer))
                 if answer.status_code != 429 and answer.status_code < 500:
                     raise MarketError(502, f"{method} {path}: the market answers {trouble}")
                 pause = _pause_asked(answer, pause)

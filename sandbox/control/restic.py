@@ -34,8 +34,10 @@ from sandbox.control.bucket import BucketFolder
 from sandbox.control.errors import ApiError
 from sandbox.control.progress import Progress
 from sandbox.control.quick_key import make_quick
+from sandbox.control.restic_disks import ON_DISK, whose_disk_is_full
 from sandbox.control.ssh import Machine
 from sandbox.control.together import NextRun, SharedLock
+from sandbox.disk_answers import INSUFFICIENT_STORAGE
 from sandbox.endings import in_words
 from sandbox.state import write_private
 from sandbox.tasks import Tasks
@@ -145,7 +147,7 @@ class _RestoreOutput:
 
 
 class ResticError(ApiError):
-    """restic failed; the message carries its own words."""
+    """restic failed; the message carries its own words. 507: a disk is full, and the message begins with whose."""
 
 
 class Restic:
@@ -154,6 +156,7 @@ class Restic:
     def __init__(self, credentials: Credentials, folder: Path) -> None:
         """`folder`: private, for the files from which restic here reads the credentials."""
         self._credentials = credentials
+        self._state_dir = folder.parent
         folder.mkdir(mode=0o700, exist_ok=True)
         password, keys = folder / "restic-password", folder / "store-credentials"
         write_private(password, f"{credentials.password}\n")
@@ -421,17 +424,26 @@ class Restic:
     def _gave_up(self, call: str, stopped: process.Stopped) -> ResticError:
         """The last line alone: those before it say the same of other objects."""
         *_, last = stopped.stderr.strip().splitlines()
-        status = 500 if "Access Denied" in last else 503  # to be tried again, or not
-        return ResticError(status, self._words(call, re.sub(r"returned error, retrying after [\w.]+", "failed", last)))
+        words = self._words(call, re.sub(r"returned error, retrying after [\w.]+", "failed", last))
+        if full := whose_disk_is_full(self._state_dir, stopped.stderr):
+            return ResticError(INSUFFICIENT_STORAGE, f"{full} {words}")
+        return ResticError(500 if "Access Denied" in last else 503, words)  # to be tried again, or not
 
     def _failure(self, call: str, finished: process.Finished) -> ResticError:
         if "no matching ID found" in finished.words:
             return ResticError(404, self._words(call, finished.words))
-        return ResticError(500, self._words(call, finished.words or f"{in_words(finished.code)}, without a message"))
+        words = self._words(call, finished.words or f"{in_words(finished.code)}, without a message")
+        if full := whose_disk_is_full(self._state_dir, finished.words):
+            return ResticError(INSUFFICIENT_STORAGE, f"{full} {words}")
+        return ResticError(500, words)
 
     def _words(self, call: str, stderr: str) -> str:
         """The last lines of what restic said, without credentials."""
-        lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("ControlSocket ")]
+        lines = [
+            line
+            for line in stderr.splitlines()
+            if line.strip() and not line.startswith("ControlSocket ") and not ON_DISK.search(line)
+        ]
         words = "\n".join(list(dict.fromkeys(lines))[-6:])
         for secret in (self._credentials.key_id, self._credentials.key, self._credentials.password):
             words = words.replace(secret, "<secret>")

@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from sandbox import disk_answers
 from sandbox.admin import PREFIX, admin_only
 from sandbox.cpu_cloud.cloud import CpuCloud, Refused
 from sandbox.cpu_cloud.vm import FIRST_ID, Vm, VmOrder
@@ -76,7 +77,7 @@ def _create_app(config: CloudConfig, secret: Secrets, cloud: CpuCloud) -> FastAP
     for routes in (_instance_routes(base, cloud), _listing_routes(base, cloud), _operation_routes(base, cloud)):
         app.include_router(routes, prefix="/compute/v1/projects/{project}", dependencies=checks)
     app.include_router(_billing_routes(cloud), prefix="/billing/v1/projects/{project}", dependencies=checks)
-    _explain_errors(app)
+    _explain_errors(app, cloud)
     return app
 
 
@@ -189,13 +190,15 @@ def _sandbox_routes(cloud: CpuCloud) -> APIRouter:
     return router
 
 
-def _explain_errors(app: FastAPI) -> None:
+def _explain_errors(app: FastAPI, cloud: CpuCloud) -> None:
     """Every refusal in Google's envelope."""
 
     def said(status: int, reason: str, message: str) -> JSONResponse:
         error = {"message": message, "domain": "global", "reason": reason}
         body = {"code": status, "message": message, "errors": [error], "status": _STATUS.get(status, "UNKNOWN")}
         return JSONResponse({"error": body}, status)
+
+    disk_answers.install(app, cloud.state_dir, lambda words: said(disk_answers.INSUFFICIENT_STORAGE, "diskFull", words))
 
     @app.exception_handler(Refused)
     async def refused(_: Request, refusal: Refused) -> JSONResponse:

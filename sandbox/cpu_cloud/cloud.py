@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sandbox.cpu_cloud.vm import FIRST_ID, MACHINE_TYPES, ZONE, Vm, VmOrder
+from sandbox.disk_space import TO_RENT, check, shortage
 from sandbox.endings import in_words
 from sandbox.events import Events
 from sandbox.hosts import BootFailed, Host
@@ -70,6 +71,7 @@ class CpuCloud:
         self._owned = {(vm.zone, vm.name): _Owned(vm) for vm in records.all(Vm)}
         self._tasks = Tasks("the CPU cloud", expected=Refused)
         self.bill = Bill(records)
+        self.state_dir = machines.parent
 
     async def open(self) -> None:
         """Takes up what the last process left: boots what should run, finishes what was being deleted."""
@@ -113,6 +115,7 @@ class CpuCloud:
 
         Raises:
             Refused: the zone or the type is unknown, a key is malformed, the name is taken.
+            DiskFull: the disk of the state directory has too little space for another machine.
         """
         machine_type = order.machine_type.rpartition("/")[2]
         if not ZONE.fullmatch(zone):
@@ -126,6 +129,8 @@ class CpuCloud:
             )
         if (zone, order.name) in self._owned:
             raise Refused(409, "alreadyExists", f"The resource 'zones/{zone}/instances/{order.name}' already exists")
+        check(self.state_dir, TO_RENT)
+        self._records.renew_reserve()
         numbers = self._records.get(Numbers, "all") or Numbers()
         vm = Vm(
             id=numbers.next_id,
@@ -215,7 +220,8 @@ class CpuCloud:
             port = await self._host.boot(vm.spec())
         except (BootFailed, OSError) as error:
             _log.error("CPU machine %s did not boot: %s", vm.name, error)
-            self._become(vm, "TERMINATED", f"The machine did not boot: {error}")
+            words = [shortage(self.state_dir), f"The machine did not boot: {error}"]
+            self._become(vm, "TERMINATED", " ".join(filter(None, words)))
             return
         vm.ssh_port = port
         self.bill.open(vm.id, "cpu", vm.hourly_usd, self._description(vm))

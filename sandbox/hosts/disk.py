@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sandbox.bubblewrap import SEARCH_PATH
+from sandbox.endings import in_words
 from sandbox.hosts.spec import MachineSpec
 
 # Key exchange and cipher are the fastest that OpenSSH and paramiko share: a login costs 100 ms less.
@@ -90,14 +91,25 @@ class Disk:
             self._fill_bin_without("restic")
 
     def make_host_key(self) -> None:
-        """Makes the key by which a machine is known all its life."""
+        """Makes the key by which a machine is known all its life.
+
+        Raises:
+            OSError: it cannot be made; the message is what ssh-keygen says.
+        """
         key = self.etc / "hostkey"
         if not key.exists():
-            subprocess.run(
+            made = subprocess.run(
                 ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)],
-                check=True,
+                check=False,
                 stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
             )
+            if made.returncode:
+                key.unlink(missing_ok=True)  # a part of it would be taken for the key at the next boot
+                raise OSError(
+                    f"ssh-keygen did not make the key {key}: {made.stderr.strip() or in_words(made.returncode)}"
+                )
 
     def authorize(self, keys: Iterable[str]) -> None:
         """Lets in the holders of these public keys, from the next login on."""

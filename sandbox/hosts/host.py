@@ -83,6 +83,11 @@ class Host:
             raise BootFailed("There is no bwrap on PATH, so no machine can run: apt-get install bubblewrap.")
         self._bwrap = bwrap
 
+    @property
+    def state_dir(self) -> Path:
+        """The directory of the cloud, whose disk all machines share."""
+        return self._root.parent
+
     def disk(self, machine_id: int) -> Disk:
         return Disk(self._root / str(machine_id))
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox import disk_answers
 from sandbox.admin import PREFIX, admin_only
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -120,7 +121,7 @@ def create_app(config: CloudConfig, secret: Secrets, market: Market, faults: Fau
         response.headers["X-Sandbox-Id"] = config.cloud_id
         return {"status": "healthy", "service": "marketplace"}
 
-    _explain_errors(app)
+    _explain_errors(app, market)
     app.add_middleware(_OptionalSlash)
     events.install(app)
     faults.install(app)
@@ -429,11 +430,15 @@ def _json(text: str, kind: type) -> Any:
     return value
 
 
-def _explain_errors(app: FastAPI) -> None:
+def _explain_errors(app: FastAPI, market: Market) -> None:
     """Every refusal is JSON with a sentence under `msg`, which is what the market's command line prints."""
 
     def said(status: int, error: str, message: object, **more: object) -> Response:
         return JSONResponse({"success": False, "error": error, "msg": message, **more}, status)
+
+    disk_answers.install(
+        app, market.state_dir, lambda words: said(disk_answers.INSUFFICIENT_STORAGE, "disk_full", words)
+    )
 
     @app.exception_handler(Refused)
     async def refused(_: Request, refusal: Refused) -> Response:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sandbox.disk_space import TO_RENT, check, shortage
 from sandbox.endings import in_words
 from sandbox.events import Events
 from sandbox.faults import Faults
@@ -98,6 +99,7 @@ class Market:
         self.keys = SshKeys(records)
         self._meter = Meter(self._bill_traffic)
         self._metered: dict[int, Instance] = {}
+        self.state_dir = host.state_dir
 
     async def open(self) -> None:
         """Takes up what the last process left: boots what should run, finishes what was being destroyed."""
@@ -146,6 +148,7 @@ class Market:
 
         Raises:
             Refused: the offer is not there (any more), the disk does not fit, the bid is too low, no money is left.
+            DiskFull: the disk of the state directory has too little space for another machine.
         """
         offer = self._offers.get(offer_id)
         if offer is None:
@@ -164,6 +167,7 @@ class Market:
             raise Refused(400, "bid_too_low", f"The bid of {order.price:g} is below the least of {offer.min_bid:g}.")
         if order.volume_id is not None:
             self._check_volume(order.volume_id, offer)
+        self._require_space()
         contracts = self._records.get(Contracts, "all") or Contracts()
         instance = Instance(
             id=contracts.next_id,
@@ -192,6 +196,10 @@ class Market:
         self._bill_disk(instance)
         await self._tasks.finish(self._deliver(rented))
         return instance
+
+    def _require_space(self) -> None:
+        check(self.state_dir, TO_RENT)
+        self._records.renew_reserve()
 
     def instances(self) -> list[dict[str, Any]]:
         """The rows of all machines of the account."""
@@ -353,7 +361,8 @@ class Market:
             port = await self._host.boot(instance.spec(troubles, volume))
         except (BootFailed, OSError) as error:
             _log.error("machine %s did not boot: %s", instance.id, error)
-            self._become(instance, "exited", f"The machine did not boot: {error}")
+            words = [shortage(self.state_dir), f"The machine did not boot: {error}"]
+            self._become(instance, "exited", " ".join(filter(None, words)))
             return
         instance.ssh_port = port
         self._metered[port] = instance

@@ -25,9 +25,9 @@ def accounts() -> Accounts:
 
 
 @pytest.fixture
-def browser(accounts: Accounts) -> Iterator[TestClient]:
+def browser(accounts: Accounts, tmp_path: Path) -> Iterator[TestClient]:
     app = FastAPI()
-    errors.install(app)
+    errors.install(app, tmp_path)
     pages.install(app, accounts)
     with TestClient(app, base_url="http://127.0.0.1:4890", follow_redirects=False) as client:
         yield client

@@ -4,4 +4,4 @@ shift
 [[ -d $folder ]] || exit 64
 [[ -n $(find "$folder" -mindepth 1 -maxdepth 1 -print -quit) ]] || exit 65
 printf '{"message_type":"begun","at":"%s"}\n' "$EPOCHREALTIME"
-polite_restic "$@" -- "$folder"
+polite_restic "$@" -- "$folder" || { code=$?; tell_disk /tmp; exit "$code"; }
