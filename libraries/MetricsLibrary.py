@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from robot import result, running
@@ -13,7 +14,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import announce, headline
 from library_parts.first_screen import FirstScreen
-from library_parts.results import Results, keep, output_dir
+from library_parts.results import Results, publish
 from rekindle import report as reports
 from rekindle.redaction import KNOWN
 from rekindle.report import Report
@@ -104,7 +105,7 @@ class MetricsLibrary:
         return reports.current().seconds_of(*steps)
 
     @keyword
-    def publish_report(self) -> Path:
+    def publish_report(self) -> Path | None:
         """Writes the test's JSON report, prints its summary, and shows its timeline and checks in the log.
 
         It belongs in the test's teardown, so that a failed test is reported too, with `success: false` and its error.
@@ -114,7 +115,7 @@ class MetricsLibrary:
         continuous integration job can treat it apart.
 
         Returns:
-            The path of the report.
+            The path of the report; None if it could not be written, such as on a full disk.
         """
         report = reports.current()
         report.end()
@@ -128,15 +129,17 @@ class MetricsLibrary:
             report.test_failed(error)
             if kind := KIND_OF_FAILURE.search(error):
                 built_in.set_tags(kind[1].lower())
-        path = report.write(output_dir(), passed=passed, error=error)
-        keep(path)
+        path = publish(partial(report.write, passed=passed, error=error))
         logger.info(timeline(report.steps, report.elapsed()), html=True)
         for picture in (picture for section in report.sections for picture in section.html()):
             logger.info(picture, html=True)
         logger.info(machines_table(report.machines.values(), report.now()), html=True)
         logger.info(checks_table(report.checks, report.failed_checks), html=True)
-        logger.info(f"Report: {link(path.name)}", html=True)
-        logger.console(KNOWN.redact("\n".join([*report.summary(error=error), f"Report: {path.name}"])).text)
+        lines = report.summary(error=error)
+        if path:
+            logger.info(f"Report: {link(path.name)}", html=True)
+            lines.append(f"Report: {path.name}")
+        logger.console(KNOWN.redact("\n".join(lines)).text)
         return path
 
 

@@ -18,7 +18,7 @@ from library_parts.first_screen import FirstScreen
 from library_parts.given import seconds_of, visible_variable, visible_variables
 from library_parts.other_libraries import imported, log_in
 from library_parts.redacting import Redacting
-from library_parts.results import Results, folder
+from library_parts.results import Results, folder, output_dir
 from library_parts.returned import converters
 from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_standby_proof
 from rekindle import renting, target
@@ -82,6 +82,7 @@ class ProvisioningLibrary:
             state_dir=target.state_directory(state_dir),
             env_file=env_file,
         )
+        opened.space.add("the output directory (--outputdir)", output_dir())
         for warning in opened.warnings:
             logger.warn(warning)
         built_in = BuiltIn()

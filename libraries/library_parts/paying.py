@@ -9,7 +9,7 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from library_parts.console import tell
-from library_parts.results import BILL, bill_of_run, keep, output_dir
+from library_parts.results import BILL, bill_of_run, publish
 from rekindle import storage_cost, target
 from rekindle.errors import Mismatch
 from rekindle.market import MarketClient
@@ -84,10 +84,10 @@ def settle(opened: Target) -> list[str]:
     for line in (bill.line(), bill.explanation(), storage_cost.line(bill.storage)):
         if line:
             tell(line)
-    path = bill.write(output_dir())
-    keep(path)
+    path = publish(bill.write)
     BuiltIn().set_suite_metadata(BILL, bill_of_run(bill.line().removeprefix("Bill: ")), top=True)
-    tell(f"Report: {path.name}")
+    if path:
+        tell(f"Report: {path.name}")
     troubles = []
     if overdrawn := opened.budget.overdrawn(opened.growing_usd(), bill.billed_usd):
         troubles.append(overdrawn)

@@ -8,10 +8,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from robot.api import ExecutionResult
+from robot.api import ExecutionResult, logger
 from robot.errors import DataError, RobotError
 from robot.libraries.BuiltIn import BuiltIn
 from robot.run import RobotFramework
@@ -52,6 +52,26 @@ def keep(path: Path) -> None:
     """Keep a finished file in the run folder too."""
     with contextlib.suppress(OSError):  # e.g. a full disk: the file itself was written
         folder().add(path.resolve())
+
+
+def publish(write: Callable[[Path], Path]) -> Path | None:
+    """Write a file into the output directory and keep it in the run folder.
+
+    A file that cannot be written causes a warning, so that it does not hide the verdict of a test.
+
+    Args:
+        write: writes the file into a directory, completely or not at all, and returns its path.
+
+    Returns:
+        The path; None if the file was not written.
+    """
+    try:
+        path = write(output_dir())
+    except OSError as error:
+        logger.warn(f"A report is missing: {output_dir()} of this computer cannot be written: {error.strerror}.")
+        return None
+    keep(path)
+    return path
 
 
 def bill_of_run(own: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
+from library_parts import results
 from library_parts.console import tell
-from library_parts.results import keep, output_dir
 from rekindle.report import Report, Section
 
 
@@ -30,6 +31,5 @@ def publish(compared: Report, comparison: Comparison, title: str) -> None:
     compared.end()
     passed = built_in.get_variable_value("$SUITE_STATUS") == "PASS"
     message = None if passed else str(built_in.get_variable_value("$SUITE_MESSAGE"))
-    path = compared.write(output_dir(), passed=passed, error=message)
-    keep(path)
-    tell(f"Report: {path.name}")
+    if path := results.publish(partial(compared.write, passed=passed, error=message)):
+        tell(f"Report: {path.name}")

@@ -28,7 +28,7 @@ from rekindle.dumont_views import (
 )
 from rekindle.errors import CapabilityMissing, Mismatch, RekindleError, Unknown, Weather
 from rekindle.failover_views import FailoverReport, Progression, StandbyView, failover_report, progression, standby_view
-from rekindle.http import AnswerLost, Habits, Json, Refused, ServiceClient
+from rekindle.http import AnswerLost, Habits, Json, Refused, ServiceClient, StorageFull
 
 API = "/api/v1"
 MARKET_IS_AWAY = 503  # what the product answers when the market does not serve it
@@ -539,7 +539,7 @@ class DumontClient(ServiceClient):
         try:
             answer = self._call("POST", path, body, timeout=timeout)
         except (AnswerLost, Refused) as error:
-            if isinstance(error, Refused) and error.status < 500:
+            if isinstance(error, StorageFull) or (isinstance(error, Refused) and error.status < 500):
                 raise
             raise AmbiguousCreate(
                 f"It is not known whether a machine was rented ({whom}): {str(error).removeprefix(Unknown.prefix)} "

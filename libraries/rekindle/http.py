@@ -4,6 +4,7 @@ It retries what is safe to repeat, and turns every failure into a sentence:
 
 RekindleError
 ├── Refused             the service answered with an error: `status`, `text`
+│   └── StorageFull     (Unknown too) 507: a disk of the service is full
 ├── RateLimited         (Weather) 429 to the end of the patience
 ├── NotReachable        (Misconfigured) nobody answers at the address, from the very first call on
 └── AnswerLost          (Unknown) the request went out and no answer came: it may have been obeyed
@@ -33,6 +34,7 @@ Json: TypeAlias = Any
 PAUSES = (2.0, 4.0, 8.0)
 LONGEST_RETRY_AFTER = 60.0
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+STORAGE_FULL = 507
 GATEWAY_TROUBLE = frozenset({502, 503, 504})
 # uvicorn drops an idle connection after 5 s. One that is given up earlier is never written to while it is being closed.
 KEEP_ALIVE = 2.0
@@ -57,6 +59,10 @@ class Refused(RekindleError):
         super().__init__(message)
         self.status = status
         self.text = text
+
+
+class StorageFull(Refused, Unknown):
+    """507: a disk of the service is full, and the service names it. Trying again frees no space."""
 
 
 class RateLimited(Weather):
@@ -246,7 +252,8 @@ class JsonClient:
                 f"rate limited: {self.service} refused {what} with 429{times}: {text} "
                 "Wait some minutes, or run fewer machines at once."
             )
-        raise Refused(f"{self.service} refused {what} with {status}{times}: {text}", status, text)
+        kind = StorageFull if status == STORAGE_FULL else Refused
+        raise kind(f"{self.service} refused {what} with {status}{times}: {text}", status, text)
 
     def _error_text(self, answer: httpx2.Response) -> str:
         """The words of an error answer, whatever its form, as one line that ends with a full stop."""

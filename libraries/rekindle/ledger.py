@@ -16,15 +16,18 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from rekindle.errors import RekindleError
 from rekindle.labels import LABEL_MARK
+from rekindle.wording import number
 
 PATIENCE = 30.0  # seconds to wait for other processes that are writing; each write waits for the disk
+
+LEAST_FREE = 1_000_000  # bytes on its disk, without which nothing is rented
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -46,6 +49,9 @@ CREATE TABLE rents (
     intended_uptime REAL
 ) STRICT
 """
+# SQLite writes to the pages of a file that it has already. So a reserve in the database, and in the journal that stays
+# beside it, lets the end of each machine be recorded on a full disk.
+_RESERVE = 1 << 18  # bytes
 _FROM_VERSION_1 = "ALTER TABLE rents ADD COLUMN intended_uptime REAL"
 _COLUMNS = (
     "intent, run_id, owner, target, label, offer_id, price, minutes, state, instance_id, intended_at, created_at, "
@@ -141,6 +147,8 @@ class Ledger:
             elif version != _SCHEMA_VERSION:
                 raise self.unusable(f"it was written by another version of Rekindle (format {version})")
             database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        with suppress(LedgerUnusable):  # on a full disk the ledger can be read, and what is open can be closed
+            self._fill_reserve()
 
     def intend(self, run_id: str, label: str, offer_id: int | None, price: float, minutes: float) -> int:
         """Writes down that a machine is about to be rented. Returns the number of the intent, which closes it later.
@@ -153,8 +161,16 @@ class Ledger:
             minutes: how long the machine may live, at worst.
 
         Raises:
-            LedgerUnusable: it could not be written to disk. Nothing may be rented then.
+            LedgerUnusable: it could not be written to disk, or the end of the rent could not. Nothing may be rented
+                then.
         """
+        disk = os.statvfs(self.path.parent)
+        if (free := disk.f_bavail * disk.f_frsize) < LEAST_FREE:
+            raise self.unusable(
+                f"the disk of this computer that holds it is full ({number(free)} bytes free of {number(LEAST_FREE)} "
+                "needed)"
+            )
+        self._fill_reserve()
         with self.transaction() as database:
             cursor = database.execute(
                 "INSERT INTO rents (run_id, owner, target, label, offer_id, price, minutes, state,"
@@ -235,6 +251,29 @@ class Ledger:
         open_ = "WHERE state IN ('intended', 'created')"
         return self._select(open_, ()) if run_id is None else self._select(f"{open_} AND run_id = ?", (run_id,))
 
+    def _fill_reserve(self) -> None:
+        """Make sure that records can be changed, and some added, while the disk is full.
+
+        Raises:
+            LedgerUnusable: the disk is full already.
+        """
+        with self._connection() as database:
+            free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+            if free * size >= _RESERVE / 2 and self._journal_bytes() >= _RESERVE / 2:
+                return
+            database.execute("CREATE TABLE IF NOT EXISTS reserve (filler BLOB)")
+            database.execute("BEGIN IMMEDIATE")
+            with database:
+                database.execute("DELETE FROM reserve")  # left by a process that was killed here
+                database.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE,))
+            database.execute("UPDATE reserve SET filler = randomblob(?)", (_RESERVE,))  # only changes are journalled
+            database.execute("DELETE FROM reserve")
+
+    def _journal_bytes(self) -> int:
+        """Return the size of the journal that stays; a ledger that other processes hold in the WAL mode has none."""
+        journal = self.path.with_name(f"{self.path.name}-journal")
+        return journal.stat().st_size if journal.exists() else 0
+
     def _close(self, intent: int, state: State, proof: str) -> None:
         self._change(
             intent,
@@ -261,14 +300,20 @@ class Ledger:
         Raises:
             LedgerUnusable: the database cannot be read or written.
         """
+        with self._connection() as database:
+            database.execute("BEGIN IMMEDIATE")
+            with database:  # commits, or rolls back on an exception
+                yield database
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as database:
                 database.row_factory = sqlite3.Row
-                database.execute("PRAGMA journal_mode = WAL")
+                with suppress(sqlite3.OperationalError):  # an older version has it open in the WAL mode: it stays so
+                    database.execute("PRAGMA journal_mode = PERSIST")
                 database.execute("PRAGMA synchronous = FULL")
-                database.execute("BEGIN IMMEDIATE")
-                with database:  # commits, or rolls back on an exception
-                    yield database
+                yield database
         except (sqlite3.Error, OSError, ValueError) as error:
             raise self.unusable(error) from error
 

@@ -23,9 +23,10 @@ from rekindle.dumont_views import InstanceView, Offer
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.gpu_catalogue import KNOWN, reject_unknown
 from rekindle.gpus import gpu_told_by, is_model
-from rekindle.http import RateLimited, Refused
+from rekindle.http import RateLimited, Refused, StorageFull
 from rekindle.labels import Label
 from rekindle.ledger import Ledger
+from rekindle.local_space import NO_SPACE
 from rekindle.market import MarketInstance
 from rekindle.money import dollars
 from rekindle.rented import Held, RentedMachine
@@ -639,7 +640,7 @@ class Renter:
         def look() -> list[int]:
             return sorted(id_ for id_, its in self._everything().items() if its == label and id_ not in before)
 
-        if isinstance(error, RateLimited | Refused):  # it was told clearly that nothing was rented
+        if isinstance(error, RateLimited | Refused) and not isinstance(error, StorageFull):  # nothing was rented
             return []
         if not isinstance(error, AmbiguousCreate):
             return look()
@@ -694,14 +695,26 @@ class Renter:
             raise
         if not trouble:
             return rented
+        full = self._full_disk(rented) if isinstance(trouble, _NotReady) else None
         try:
             proof = self._destroyer.destroy_and_prove(rented)
         except Mismatch as mismatch:
             raise Mismatch(f"{trouble} {mismatch}") from None
         destroyed = f"It was destroyed, and was proven gone {proof.seconds:.1f} s later."
         if isinstance(trouble, _NotReady):
+            if full:
+                raise Unknown(f"{full} {trouble} {destroyed}")
             raise Weather(f"{trouble} {destroyed} Rent again, or allow more time.")
         raise Mismatch(f"{trouble} {destroyed}")
+
+    def _full_disk(self, rented: RentedMachine) -> str | None:
+        """Return what the market says of a machine that did not boot because a disk is full; None of any other."""
+        row = None
+        if self._market:
+            with suppress(RekindleError):  # the machine must be destroyed all the same
+                row = self._market.instance(rented.id)
+        words = getattr(row, "status_msg", None) or ""
+        return words if NO_SPACE.search(words) else None
 
     def _twins(self, rented: RentedMachine, label: str, call: str) -> str | None:
         """Destroys what one call has made beside the machine, under the label that was asked for; says so.

@@ -31,6 +31,7 @@ from rekindle.guard_snapshots import Bucket
 from rekindle.labels import label_prefix, new_run_id
 from rekindle.lease_keeper import LeaseKeeper
 from rekindle.ledger import Ledger, process_identity
+from rekindle.local_space import LocalSpace, SpaceFirst
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
 from rekindle.redaction import KNOWN
@@ -119,6 +120,7 @@ class Target:
         snapshots: the snapshots that this run causes.
         snapshot_sweeper, swept_snapshots: as `sweeper` and `swept`, for snapshots.
         folder: private files of this run, removed with it.
+        space: the disks of this computer that must have space before each rent.
     """
 
     choice: Choice
@@ -141,6 +143,7 @@ class Target:
     snapshot_sweeper: SnapshotSweeper
     swept_snapshots: SweptSnapshots | None
     folder: Path
+    space: LocalSpace
     gcp: GcpClient | None = None
     machines: dict[int, RentedMachine] = field(default_factory=dict)
     audited: dict[str, Stored] = field(default_factory=dict)
@@ -420,6 +423,7 @@ def _open(choice: Choice) -> Target:
     limit_usd = math.inf if choice.budget_usd is None else choice.budget_usd  # the embedded cloud is free
     budget = Budget(limit_usd)
     folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
+    space = LocalSpace({"the directory of temporary files (TMPDIR)": folder.parent, "that of the ledger": STATE_DIR})
     # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
     # moment such files hold credentials.
     tempfile.tempdir = str(folder)
@@ -448,7 +452,15 @@ def _open(choice: Choice) -> Target:
         guard=guard,
         destroyer=destroyer,
         renter=Renter(
-            dumont, market, ledger, guard, budget, destroyer, run_id, folder / "known_hosts", settings.ssh_key_path
+            dumont,
+            market,
+            ledger,
+            SpaceFirst(space, guard),
+            budget,
+            destroyer,
+            run_id,
+            folder / "known_hosts",
+            settings.ssh_key_path,
         ),
         budget=budget,
         books=books,
@@ -465,6 +477,7 @@ def _open(choice: Choice) -> Target:
         swept_snapshots=swept_snapshots,
         machines=machines,
         folder=folder,
+        space=space,
     )
 
 
