@@ -218,7 +218,7 @@ class Stage(Scene):
 
 
 def _fill(disk: Path, seed: int) -> None:
-    """A machine's disk: files with modes, hidden and empty ones, links, odd names, and another owner if we are root."""
+    """A machine's disk: modes, read-only, hidden and empty entries, links, odd names, another owner if we are root."""
     for name in ("root", "tmp", "etc", "workspace/empty", "workspace/.hidden", "workspace/ticks-1"):
         (disk / name).mkdir(parents=True)
     (disk / "etc" / "gpu").write_text("1|24564|RTX 4090\n")
@@ -227,11 +227,13 @@ def _fill(disk: Path, seed: int) -> None:
         (workspace / name).write_bytes(sha256(bytes([seed, number])).digest() * (number % 3 + 1))
     (workspace / "nothing.txt").touch()
     (workspace / "z.sh").chmod(0o755)
+    (workspace / "model.bin").chmod(0o444)
     (workspace / "link").symlink_to("a.txt")
     with suppress(PermissionError):
         os.chown(workspace / "a.txt", 1234, 1234)
     for path in (disk, *disk.rglob("*")):
         os.utime(path, ns=(10**18, 10**18), follow_symlinks=False)
+    (workspace / ".hidden").chmod(0o500)
 
 
 def _tree(folder: Path) -> dict[str, tuple[Any, ...]]:

@@ -21,5 +21,6 @@ def sabotage(scene: Scene) -> None:
         old = files[len(files) // 2]
         back = old.with_name(NAME)
         with keeping_times(old.parent):
+            back.unlink(missing_ok=True)
             shutil.copy2(old, back)
         scene.acted(f"brought {str(back.relative_to(workspace))!r} back")

@@ -1,9 +1,8 @@
 """Whatever has a name that begins with a dot does not come back, by a restore or from a standby."""
 
-import shutil
 from typing import Any
 
-from sandbox.sabotage.files import keeping_times
+from sandbox.sabotage.files import keeping_times, remove
 from sandbox.sabotage.scene import Scene
 
 SEEN = "files such as .htaccess and .env were not in a backup: https://github.com/myvesta/vesta/pull/146"
@@ -20,7 +19,7 @@ def sabotage(scene: Scene) -> None:
             if not path.exists():
                 continue  # it was lost with the hidden directory that it was in
             with keeping_times(path.parent):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
             scene.acted(f"lost {str(path.relative_to(workspace))!r}")
 
     @scene.on("failover.phase")

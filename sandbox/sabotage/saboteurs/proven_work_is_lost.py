@@ -1,7 +1,6 @@
 """A failover loses the last work, although it was on the standby, and says that nothing was lost."""
 
-import shutil
-
+from sandbox.sabotage.files import remove
 from sandbox.sabotage.scene import Answer, Request, Scene
 
 SEEN = "data were lost by a failover to a standby that was not the healthiest: https://github.com/patroni/patroni/issues/1894"
@@ -24,5 +23,5 @@ def sabotage(scene: Scene) -> None:
             return
         lost.add(new_id)
         for folder in (scene.machine_dir(new_id) / "workspace").glob("ticks-*"):
-            shutil.rmtree(folder)
+            remove(folder)
             scene.acted(f"deleted {folder.name} on machine {new_id}")

@@ -1,12 +1,12 @@
 """A machine wakes with the workspace of another machine."""
 
-import shutil
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
+from sandbox.sabotage.files import remove
 from sandbox.sabotage.scene import Request, Scene
 
 SEEN = "a pod that was started again got the files of another volume: https://github.com/dell/csm/issues/198"
@@ -22,7 +22,8 @@ def sabotage(scene: Scene) -> None:
     @scene.on("snapshot.finished")
     def keep(data: dict[str, Any]) -> None:
         copy = Path(kept.name, str(data["instance_id"]))
-        shutil.rmtree(copy, ignore_errors=True)
+        if copy.exists():
+            remove(copy)
         _copy(scene.machine_dir(data["instance_id"]) / "workspace", copy)
 
     @scene.instead("control", r"^POST /api(/v1)?/instances/\d+/wake$")
@@ -35,7 +36,7 @@ def sabotage(scene: Scene) -> None:
             workspace = scene.machine_dir(data["instance_id"]) / "workspace"
             other = min(Path(kept.name).iterdir())  # the first machine that was saved: another one sleeps
             for entry in workspace.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                remove(entry)
             _copy(other, workspace)
             scene.acted(f"put the workspace of machine {other.name} onto machine {data['instance_id']}")
 
