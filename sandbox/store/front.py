@@ -1,8 +1,11 @@
 """The entrance of the store. One bucket plays Backblaze B2, which has no conditional writes: it answers 501 to them.
 
-`python -m sandbox.store.front --listen PORT --upstream PORT --bucket NAME COMMAND…` starts the store with the command
-and listens when the store does. It reads the head of each request and passes everything else on as it is. It ends with
-the store, and with its exit code: 128 + N if signal N killed it.
+A write for which the disk of the store has no space is answered with 507, which names the disk: the store itself says
+"internal error".
+
+`python -m sandbox.store.front --listen PORT --upstream PORT --bucket NAME --folder DIR COMMAND…` starts the store with
+the command and listens when the store does. It reads the head of each request and passes everything else on as it is.
+It ends with the store, and with its exit code: 128 + N if signal N killed it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from xml.sax.saxutils import escape
+
+from sandbox.disk_space import TO_WRITE, Room, shortage
 
 LOOPBACK = "127.0.0.1"
 CHUNK = 1 << 17
@@ -25,13 +31,22 @@ LONGEST_HEAD = 1 << 16
 DRAINED_WITHIN = 2.0  # seconds for a client to read that it was refused
 _LOOK = 0.01  # seconds between two looks whether the store listens
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
-_WORDS = (
-    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NotImplemented</Code>'
-    b"<Message>A header you provided implies functionality that is not implemented.</Message></Error>"
-)
-NOT_IMPLEMENTED = (
-    b"HTTP/1.1 501 Not Implemented\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(_WORDS), _WORDS)
+
+
+def refusal(status: str, code: str, message: str) -> bytes:
+    """Return an error answer in the words of S3."""
+    body = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code>'
+        f"<Message>{escape(message)}</Message></Error>"
+    ).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+NOT_IMPLEMENTED = refusal(
+    "501 Not Implemented",
+    "NotImplemented",
+    "A header you provided implies functionality that is not implemented.",
 )
 
 
@@ -98,8 +113,15 @@ def pump(source: socket.socket, target: socket.socket, count: int | None = None)
         count = None if count is None else count - received
 
 
-def serve(client: socket.socket, store: tuple[str, int], bucket: bytes) -> None:
-    """Pass the requests of one connection on, and refuse conditional writes to the bucket."""
+def serve(client: socket.socket, store: tuple[str, int], bucket: bytes, folder: Path) -> None:
+    """Pass the requests of one connection on, but for conditional writes to the bucket and writes to a full disk.
+
+    Args:
+        client: the connection.
+        store: address of the store.
+        bucket: has no conditional writes.
+        folder: state directory, on the disk that the store writes to.
+    """
     with client, suppress(OSError, ValueError), socket.create_connection(store) as upstream:
         for one in (client, upstream):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -109,7 +131,10 @@ def serve(client: socket.socket, store: tuple[str, int], bucket: bytes) -> None:
             incoming = Incoming(client)
             while (head := incoming.head()) is not None:
                 if head.is_conditional_write_to(bucket):
-                    _refuse(client)
+                    _refuse(client, NOT_IMPLEMENTED)
+                    break
+                if head.method == b"PUT" and (full := _full(folder, head.length or 0)):
+                    _refuse(client, refusal("507 Insufficient Storage", "InsufficientStorage", full))
                     break
                 upstream.sendall(head.raw)
                 incoming.pass_on(upstream, head.length)
@@ -126,9 +151,14 @@ def _answer(upstream: socket.socket, client: socket.socket) -> None:
         client.shutdown(socket.SHUT_RDWR)
 
 
-def _refuse(client: socket.socket) -> None:
-    """Answer 501. The body is read as well: a connection that is closed before takes the answer with it."""
-    client.sendall(NOT_IMPLEMENTED)
+def _full(folder: Path, length: int) -> str | None:
+    """Return the sentence that the disk has no space for an object, and room to work; None if it has."""
+    return shortage(folder, Room(TO_WRITE.bytes + length, TO_WRITE.inodes))
+
+
+def _refuse(client: socket.socket, answer: bytes) -> None:
+    """Answer with an error. The body is read as well: a connection that is closed before takes the answer with it."""
+    client.sendall(answer)
     client.shutdown(socket.SHUT_WR)
     client.settimeout(DRAINED_WITHIN)
     while client.recv(CHUNK):
@@ -147,7 +177,7 @@ def _bind(port: int) -> socket.socket:
     return server
 
 
-def _listen(server: socket.socket, store: tuple[str, int], bucket: bytes) -> None:
+def _listen(server: socket.socket, store: tuple[str, int], bucket: bytes, folder: Path) -> None:
     """Serve as soon as the store does.
 
     Raises:
@@ -160,7 +190,7 @@ def _listen(server: socket.socket, store: tuple[str, int], bucket: bytes) -> Non
     server.listen(1024)
     while True:
         client, _ = server.accept()
-        threading.Thread(target=serve, args=(client, store, bucket), daemon=True).start()
+        threading.Thread(target=serve, args=(client, store, bucket, folder), daemon=True).start()
 
 
 def main() -> None:
@@ -168,6 +198,7 @@ def main() -> None:
     parser.add_argument("--listen", type=int, required=True)
     parser.add_argument("--upstream", type=int, required=True)
     parser.add_argument("--bucket", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     try:
@@ -188,7 +219,7 @@ def main() -> None:
 
     def listen() -> None:
         try:
-            _listen(server, address, options.bucket.encode())
+            _listen(server, address, options.bucket.encode(), options.folder)
         except OSError as error:
             print(f"error: port {options.listen} on {LOOPBACK}: {error.strerror}", file=sys.stderr)
             end()

@@ -69,6 +69,7 @@ def prepare(state: StateDir, config: CloudConfig, secrets: Secrets, ports: Inner
     return [
         *(sys.executable, "-u", "-m", "sandbox.store.front", "--bucket", secrets.b2_bucket),
         *("--listen", str(config.ports.store), "--upstream", str(ports.s3)),
+        *("--folder", str(state.root)),
         *("bwrap", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev"),
         *("--bind", str(tmp), "/tmp"),  # noqa: S108 - this is the store's own
         *("--ro-bind", str(weed.parent), str(weed.parent), "--bind", str(home), str(home), "--chdir", str(home)),

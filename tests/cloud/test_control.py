@@ -330,7 +330,8 @@ def test_a_full_disk_leaves_the_workspace_as_it_was(api: ControlApi) -> None:
     snapshot_id = api.call("POST", "/snapshots", 201, json={"instance_id": big})["snapshot_id"]
     with api.fault(api.market_url, kind="machine", machine="small_disk", megabytes=8):
         small = api.rent(files="echo mine >mine")
-    full = api.error("POST", "/snapshots/restore", 500, json={"instance_id": small, "snapshot_id": snapshot_id})
+    full = api.error("POST", "/snapshots/restore", 507, json={"instance_id": small, "snapshot_id": snapshot_id})
+    assert full.startswith("The disk of the rented machine is full: /workspace has ")
     assert "no space left on device" in full
     assert api.run(small, "ls -A /workspace") == "mine\n"
 

@@ -56,7 +56,7 @@ The Disk Is Full At The Restore
     Break New Machines    small_disk    megabytes=4
     ${small} =    Rent Small Machine
     Run Keyword And Expect Error
-    ...    Dumont API refused POST /api/v1/snapshots/restore with 500: restic restore: *: no space left on device*
+    ...    UNKNOWN: Dumont API refused * with 507: The disk of the rented machine is full: /workspace has * free.*
     ...    Restore Snapshot    ${small}    ${hibernation.snapshot_id}    ${WORKSPACE}
 
 The Product Takes Too Long

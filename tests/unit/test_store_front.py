@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -43,12 +44,12 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def client(upstream: Upstream) -> Iterator[socket.socket]:
+def client(upstream: Upstream, tmp_path: Path) -> Iterator[socket.socket]:
     tcp = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(tcp.getsockname())
     accepted, _ = tcp.accept()
     client.settimeout(WITHIN)
-    thread = threading.Thread(target=serve, args=(accepted, upstream.address, b"b2"), daemon=True)
+    thread = threading.Thread(target=serve, args=(accepted, upstream.address, b"b2", tmp_path), daemon=True)
     thread.start()
     yield client
     client.close()
