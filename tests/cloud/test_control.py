@@ -353,6 +353,7 @@ def test_no_credential_is_to_be_seen_on_the_machine(cloud: CloudUnderTest, api: 
             over.set()
         looking.result()
     assert any("restic" in text and "--password-file" in text for text in seen)
+    assert any("RESTIC_PROGRESS_FPS=" in text for text in seen), "the environment of restic was not seen"
     secrets = StateDir(cloud.state_dir).secrets()
     for secret in (secrets.b2_key_id, secrets.b2_application_key, secrets.restic_password):
         assert not any(secret in text for text in seen)
