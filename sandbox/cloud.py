@@ -8,7 +8,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import stat
 import sys
 import time
 import traceback
@@ -19,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from sandbox import clocks, directory, disk_space, isolation
+from sandbox import clocks, directory, disk_space, isolation, trees
 from sandbox.leases import Leases
 from sandbox.lock import lock
 from sandbox.page import login_address
@@ -372,8 +371,7 @@ class Cloud:
             sweep(self.state)
             for entry in root.iterdir():
                 if entry.is_dir() and not entry.is_symlink():
-                    _open_up(entry)
-                    shutil.rmtree(entry)
+                    trees.remove(entry)
                 else:
                     entry.unlink()
         return True
@@ -457,11 +455,3 @@ def _be_daemon(supervisor: Supervisor, log: Path, verdict: int) -> NoReturn:
         give(f"{type(error).__name__}: {error}\nThe supervisor of the cloud failed. Its log is {log}")
     finally:
         os._exit(code)
-
-
-def _open_up(folder: Path) -> None:
-    """Machines may have closed folders of theirs even to us, their owner: makes all of them removable."""
-    folder.chmod(stat.S_IRWXU)
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _open_up(entry)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import statistics
 import uuid
 from collections.abc import Callable, Coroutine
@@ -18,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from sandbox import trees
 from sandbox.control import sync
 from sandbox.control.defaults import CUT, DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
@@ -232,7 +232,7 @@ class Migrations:
                 migration.new_instance_id = migration.new_instance_id or (race.winner_id if race else None)
                 await self._give_up(migration, CUT)
             self._cut.pop(0)
-        await asyncio.to_thread(shutil.rmtree, self._copies, ignore_errors=True)
+        await asyncio.to_thread(trees.remove, self._copies, ignore_errors=True)
 
     async def cancel(self, instance_id: int) -> None:
         """Ends a migration for the user who wants the machine gone instead."""
@@ -405,7 +405,7 @@ class Migrations:
         return f". The new machine {new_id} was destroyed"
 
     async def _forget_copy(self, migration: Migration) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._copies / migration.migration_id, ignore_errors=True)
+        await asyncio.to_thread(trees.remove, self._copies / migration.migration_id, ignore_errors=True)
 
     def _enter(self, migration: Migration, phase: str) -> None:
         migration.enter(phase)

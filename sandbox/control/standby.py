@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sandbox import trees
 from sandbox.control import sync
 from sandbox.control.association import Association, Brought, StandbyConfig, machine_name
 from sandbox.control.cpu_cloud import OWNER, CpuCloud, CpuMachine, CpuOrder, NameTaken
@@ -610,7 +610,7 @@ class Standbys:
         for memory in (self._entered, self._untouched, self._associations):
             memory.pop(association.token, None)
         self._records.delete(Association, association.token)
-        await asyncio.to_thread(shutil.rmtree, self._copy(association), ignore_errors=True)
+        await asyncio.to_thread(trees.remove, self._copy(association), ignore_errors=True)
 
     async def _remove_at_last(self, association: Association) -> None:
         """Tries until it is gone: nothing may bill for ever because the CPU cloud did not answer once."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 import uuid
 from collections.abc import Coroutine
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from sandbox import trees
 from sandbox.control import sync
 from sandbox.control.defaults import DEFAULT_DISK, DEFAULT_IMAGE
 from sandbox.control.errors import ApiError
@@ -180,7 +180,7 @@ class WarmPool:
     async def release(self, warm: WarmMachine) -> None:
         """The warm machine has become its user's machine."""
         self._forget(warm)
-        await asyncio.to_thread(shutil.rmtree, self._copy(warm), ignore_errors=True)
+        await asyncio.to_thread(trees.remove, self._copy(warm), ignore_errors=True)
 
     def why_not(self, gpu_instance_id: int) -> str | None:
         """Why no warm machine could take over now; None when one could."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from sandbox import trees
 from sandbox.bubblewrap import SEARCH_PATH
 from sandbox.endings import in_words
 from sandbox.hosts.spec import MachineSpec
@@ -142,15 +142,7 @@ class Disk:
 
     def wipe(self) -> None:
         """Removes the disk, whatever modes the renter gave to directories."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        if not self.root.exists():
-            return
-        for folder, subfolders, _ in os.walk(self.root):
-            for subfolder in subfolders:
-                path = Path(folder, subfolder)
-                if not path.is_symlink():
-                    path.chmod(0o700)
-        shutil.rmtree(self.root)
+        trees.remove(self.root)
 
     def _fill_bin_without(self, hidden: str) -> None:
         """Fills `bin`, which such a machine sees as /usr/bin, with links to all programs of the host but one."""

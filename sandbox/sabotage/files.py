@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sandbox import trees
 
 
 @contextmanager
@@ -31,12 +32,7 @@ def remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    path.chmod(stat.S_IRWXU)
-    for folder, subfolders, _ in os.walk(path):
-        for subfolder in (Path(folder, name) for name in subfolders):
-            if not subfolder.is_symlink():
-                subfolder.chmod(stat.S_IRWXU)
-    shutil.rmtree(path)
+    trees.remove(path)
 
 
 def regular_files(folder: Path) -> list[Path]:
