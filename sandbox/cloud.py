@@ -105,9 +105,7 @@ class Cloud:
                 "Clocks cannot be set: libfaketime is missing. As an administrator, run:\n"
                 f"    apt-get update && apt-get install --yes --no-install-recommends {clocks.PACKAGE}"
             )
-        if self.standing() is None:
-            self._check_space()
-        self._check_directory()
+        self._prepare_directory()
         while True:
             with lock(self.state.root / "lock") as held, PortPicker() as picker:
                 if held:
@@ -187,9 +185,13 @@ class Cloud:
         if trouble := isolation.trouble(path):
             raise Refused(trouble)
 
-    def _check_directory(self) -> None:
+    def _prepare_directory(self) -> None:
+        """Create the state directory if it is missing, its path is usable and its disk has space."""
         try:
-            directory.prepare(self.state.root)
+            directory.check(self.state.root)
+            if self.standing() is None:
+                self._check_space()
+            directory.create(self.state.root)
         except directory.Unusable as unusable:
             raise Refused(str(unusable)) from None
 
@@ -198,6 +200,8 @@ class Cloud:
             disk_space.check(self.state.root, disk_space.TO_START)
         except disk_space.DiskFull as full:
             raise Refused(f"{full} to start a cloud. {self.full_disk_remedy()}") from None
+        except OSError:  # such as /proc, where creating the directory fails with its own message
+            return
 
     def full_disk_remedy(self) -> str:
         """Return the sentence that says what to do when the disk of the state directory is full."""

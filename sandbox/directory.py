@@ -10,7 +10,8 @@ import os
 import pwd
 import shlex
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sandbox.state import DEFAULT_STATE_DIR
@@ -31,19 +32,40 @@ def is_a_clouds(root: Path) -> bool:
     return (root / "secrets.json").exists()
 
 
-def prepare(root: Path) -> None:
-    """Create a state directory, or check that the existing one can be used.
+def check(root: Path) -> None:
+    """Check that a state directory can be used or created. Create nothing.
 
     Raises:
         Unusable: the path cannot be given to other programs, or is no directory; the directory holds other files,
             belongs to another user, or is closed to its user or open to others; or its parent does not exist.
     """
     _check_path(root)
-    try:
+    with _unusable(root):
         if root.exists():
             _check(root)
-        else:
-            _create(root)
+        elif root != DEFAULT_STATE_DIR.resolve() and not root.parent.is_dir():
+            raise Unusable(
+                f"{root} cannot be created, because {root.parent} is not a directory that exists. Create that first, "
+                "or give another directory (--state-dir, or STATE_DIR of the suites)."
+            )
+
+
+def create(root: Path) -> None:
+    """Create a state directory that `check` has accepted, unless it exists.
+
+    Raises:
+        Unusable: it cannot be created.
+    """
+    with _unusable(root):
+        if root == DEFAULT_STATE_DIR.resolve():
+            root.parent.mkdir(exist_ok=True)
+        root.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+
+
+@contextmanager
+def _unusable(root: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise Unusable(
             f"The state directory {root} cannot be used: {error.strerror} ({error.filename}). {ANOTHER}"
@@ -77,17 +99,6 @@ def _check(root: Path) -> None:
             f"{root} has mode {mode:03o}, but a cloud keeps keys there and needs mode 700: "
             f"chmod 700 {shlex.quote(str(root))}. Or give another directory (--state-dir, or STATE_DIR of the suites)."
         )
-
-
-def _create(root: Path) -> None:
-    if root == DEFAULT_STATE_DIR.resolve():
-        root.parent.mkdir(exist_ok=True)
-    elif not root.parent.is_dir():
-        raise Unusable(
-            f"{root} cannot be created, because {root.parent} is not a directory that exists. Create that first, or "
-            "give another directory (--state-dir, or STATE_DIR of the suites)."
-        )
-    root.mkdir(mode=stat.S_IRWXU, exist_ok=True)
 
 
 def _name(user: int) -> str:

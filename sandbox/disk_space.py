@@ -30,11 +30,13 @@ class Room:
         """Return the free space of the file system that holds a folder, or will hold it.
 
         Raises:
-            OSError: the file system does not answer.
+            OSError: the file system does not answer, or has no size, as that of /proc.
         """
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         status = os.statvfs(folder)
+        if not status.f_blocks:
+            raise OSError(errno.ENOTSUP, "The file system has no size", str(folder))
         return cls(status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None)
 
 

@@ -24,7 +24,7 @@ import pytest
 from sandbox.processes import ProcessId
 from sandbox.state import StateDir
 from sandbox.supervisor import Standing, standing
-from tests.accounts import ROOT_ONLY
+from tests.accounts import IS_ROOT
 from tests.cloud_under_test import PROJECT_DIR, CloudUnderTest
 from tests.market_under_test import identity
 from tests.nightly import nightly_but
@@ -613,7 +613,6 @@ def test_a_port_of_the_last_run_that_is_taken_now_is_replaced(own_cloud: CloudUn
         (["up", "--state-dir", "/etc/passwd"], "/etc/passwd is a file, and a cloud needs a directory."),
         (["up", "--state-dir", "/etc/passwd/cloud"], "because /etc/passwd is not a directory that exists"),
         (["up", "--state-dir", "/nowhere/cloud"], "because /nowhere is not a directory that exists. Create that first"),
-        (["up", "--state-dir", "/etc"], "/etc holds other files"),
         (["up", "--state-dir", "two\nlines"], "has a control character or invalid UTF-8 in its path. Give another"),
         (["up", "--state-dir", "not \udcff UTF-8"], "has a control character or invalid UTF-8 in its path. Give"),
         (["up", "--state-dir", "/a/${HOME}"], "/a/${HOME} has ${ in its path, which ssh takes for a variable."),
@@ -632,14 +631,26 @@ def test_wrong_input_gets_one_clear_error(tmp_path: Path, arguments: list[str], 
     assert "Traceback" not in done.stderr
 
 
-@ROOT_ONLY
-def test_the_directory_of_another_user_is_refused(own_cloud: CloudUnderTest) -> None:
+def test_a_directory_with_other_files_is_refused(own_cloud: CloudUnderTest) -> None:
     own_cloud.state_dir.mkdir(mode=0o700)
-    os.chown(own_cloud.state_dir, 65534, 65534)
+    (own_cloud.state_dir / "notes").touch()
     done = own_cloud.run("up", "--detach")
     assert done.returncode == 2
-    assert "belongs to another user (nobody)" in done.stderr
-    assert list(own_cloud.state_dir.iterdir()) == []
+    assert f"{own_cloud.state_dir} holds other files" in done.stderr
+    assert [path.name for path in own_cloud.state_dir.iterdir()] == ["notes"]
+
+
+def test_the_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Root gives one away; an ordinary user takes one of root."""
+    folder, other = (tmp_path / "cloud", "nobody") if IS_ROOT else (Path("/etc"), "root")
+    if IS_ROOT:
+        folder.mkdir(mode=0o700)
+        os.chown(folder, 65534, 65534)
+    before = set(folder.iterdir())
+    done = CloudUnderTest(folder).run("up", "--detach")
+    assert done.returncode == 2
+    assert f"{folder} belongs to another user ({other})" in done.stderr
+    assert set(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o755, 0o770, 0o600])
