@@ -38,6 +38,7 @@ from sandbox.control.restic_disks import ON_DISK, whose_disk_is_full
 from sandbox.control.ssh import Machine
 from sandbox.control.together import NextRun, SharedLock
 from sandbox.disk_answers import INSUFFICIENT_STORAGE
+from sandbox.disk_space import shortage
 from sandbox.endings import in_words
 from sandbox.state import write_private
 from sandbox.tasks import Tasks
@@ -56,6 +57,7 @@ RESTARTS = 20
 AT_ONCE = 4  # on machines that share our processors; each takes one of them, and up to 250 MB of memory
 
 _log = logging.getLogger(__name__)
+DISK_FULL = b"is too full"  # the store's words; trying again frees no space
 _RETRYING = re.compile(rb"retrying after (?:(\d+)m(?!s))?(?:([\d.]+)s)?")
 _STORED = re.compile(rb'"data_size_in_repo":(\d+),"metadata_size":\d+,"metadata_size_in_repo":(\d+)')
 _SCRIPTS = files("sandbox.control") / "scripts"
@@ -195,12 +197,14 @@ class Restic:
         failure.
 
         Raises:
-            ApiError: 400 the folder is missing or empty; 500 restic's own words.
+            ApiError: 400 the folder is missing or empty; 507 a disk is full; 500 restic's own words.
         """
         options = ["--json", "--verbose=2", "--no-cache", "--host", f"instance-{machine.instance_id}"]
         for tag in tags:
             options += ["--tag", tag]
         arguments = (folder, "-r", self._credentials.repository, "backup", *options)
+        if full := shortage(self._state_dir):
+            raise ResticError(INSUFFICIENT_STORAGE, f"{full} Free space there.")
         try:
             async with self._sharing(), self._slots:
                 finished, output = await self._back_up(machine, arguments, progress)
@@ -454,7 +458,7 @@ def _is_hopeless(line: bytes) -> bool:
     found = _RETRYING.search(line)
     if not found:
         return False
-    if b"Load(<lock/" in line or b"Access Denied" in line:
+    if b"Load(<lock/" in line or b"Access Denied" in line or DISK_FULL in line:
         return True
     minutes, seconds = found.groups()
     return int(minutes or 0) * 60 + float(seconds or 0) >= HOPELESS_PAUSE
