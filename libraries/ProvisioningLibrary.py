@@ -24,6 +24,7 @@ from library_parts.telling import GONE_TIMEOUT, tell_proof, tell_rented, tell_st
 from rekindle import renting, target
 from rekindle.errors import Mismatch, RekindleError
 from rekindle.hiding import HidingAdapter
+from rekindle.http import proxies_for
 from rekindle.money import dollars
 from rekindle.rented import RentedMachine
 from rekindle.variable_checks import check, warnings
@@ -173,7 +174,8 @@ class ProvisioningLibrary:
         """
         opened = target.current()
         session = imported("RequestsLibrary").create_session(alias, opened.settings.dumont_api_url, verify=True)
-        session.trust_env = False
+        session.trust_env = False  # no login from ~/.netrc
+        session.proxies = proxies_for(opened.settings.dumont_api_url)
         if logged_in:
             session.mount(opened.settings.dumont_api_url, HidingAdapter(opened.dumont.token()))
 

@@ -16,7 +16,7 @@ from sandbox.clocks import PARTS as CLOCKS
 from sandbox.clocks import SEEN_WITHIN
 from sandbox.cloud import Cloud, Profile, Refused, Wishes
 from sandbox.disk_space import full, is_full
-from sandbox.environment import client_environment, quoted
+from sandbox.environment import client_environment, proxy_exceptions, quoted
 from sandbox.page import login_address, show
 from sandbox.parts import PARTS
 from sandbox.processes import ProcessId, process_id
@@ -95,7 +95,7 @@ def _status(cloud: Cloud, _: argparse.Namespace) -> int:
 def _env(cloud: Cloud, options: argparse.Namespace) -> int:
     if not cloud.state.has_config():
         raise Refused(f"There is no cloud in {cloud.state.root} yet. Start one: {cloud.command('up')}", EXIT_FAILED)
-    values = client_environment(cloud.state, cloud.state.config(), cloud.state.secrets())
+    values = client_environment(cloud.state, cloud.state.config(), cloud.state.secrets()) | proxy_exceptions(os.environ)
     if options.json:
         print(json.dumps(values, indent=1))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from sandbox.state import CloudConfig, Secrets, StateDir
 
@@ -37,6 +38,23 @@ def client_environment(state: StateDir, config: CloudConfig, keys: Secrets) -> d
         "SANDBOX_CONTROL_TOKEN": keys.admin_token,
         **({"TOXIPROXY_URL": config.network_url} if config.network_url else {}),
     }
+
+
+def proxy_exceptions(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep clients from going to this machine through a proxy of the user.
+
+    Args:
+        environment: variables of the user, whose exceptions are kept. Without a proxy nothing is returned.
+    """
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    if not any(environment.get(name) or environment.get(name.upper()) for name in proxies):
+        return {}
+    exceptions = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = [host for host in exceptions.split(",") if host]
+    missing = [host for host in ("127.0.0.1", "localhost") if host not in hosts]
+    if "*" in hosts or not missing:
+        return {}
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join([*hosts, *missing]))
 
 
 def quoted(value: str) -> str:

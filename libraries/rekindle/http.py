@@ -35,6 +35,10 @@ PAUSES = (2.0, 4.0, 8.0)
 LONGEST_RETRY_AFTER = 60.0
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 STORAGE_FULL = 507
+# Variables that name a proxy, and hosts that are reached without it.
+PROXY_VARIABLES = tuple(
+    name for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (upper, upper.lower())
+)
 GATEWAY_TROUBLE = frozenset({502, 503, 504})
 # uvicorn drops an idle connection after 5 s. One that is given up earlier is never written to while it is being closed.
 KEEP_ALIVE = 2.0
@@ -400,6 +404,15 @@ def _query(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
         for name, value in params.items()
         if value is not None
     }
+
+
+def proxies_for(url: str) -> dict[str, str]:
+    """Return the user's proxies for an address, as `requests` takes them; none for this machine."""
+    if is_loopback(httpx2.URL(url).host):
+        return {}
+    from requests.utils import get_environ_proxies  # noqa: PLC0415 - RequestsLibrary has imported it already
+
+    return dict(get_environ_proxies(url))
 
 
 def _without_credentials(url: str) -> str:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Self
 
 from rekindle.errors import Misconfigured, Mismatch, Unknown
+from rekindle.http import PROXY_VARIABLES
 from rekindle.objects import ObjectStore
 from rekindle.wording import counted
 
 TIMEOUT = 120.0
 # What a program needs to find its way out of here. No credential is among it.
-_ENVIRONMENT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+_ENVIRONMENT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", *PROXY_VARIABLES)
 
 
 class ResticWitness:
