@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +19,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from sandbox.control.sockets import sockets_of
 from sandbox.disk_space import is_full
 from sandbox.leases import Leases
 from sandbox.parts import Part, Running
@@ -158,6 +160,7 @@ class Supervisor:
         for part in self._parts:
             if running := self._running.get(part.name):
                 running.stop()
+        remove_sockets(self._state)
         self._leases.clear()
         self._stopped.clear()
         _standing_file(self._state).unlink(missing_ok=True)
@@ -214,6 +217,13 @@ def sweep(state: StateDir) -> None:
     left = standing(state)
     for process in left.parts.values() if left else ():
         process.kill(signal.SIGKILL)
+    remove_sockets(state)
+
+
+def remove_sockets(state: StateDir) -> None:
+    """Remove the folder that the product leaves in /tmp when it is killed."""
+    with suppress(OSError, ValidationError):
+        shutil.rmtree(sockets_of(state.config().cloud_id), ignore_errors=True)
 
 
 def _standing_file(state: StateDir) -> Path:

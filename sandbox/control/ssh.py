@@ -7,7 +7,6 @@ import secrets
 import shlex
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from sandbox.control import process
 from sandbox.control.errors import ApiError
 from sandbox.control.quoting import ssh_path
+from sandbox.control.sockets import sockets_of
 
 CONNECT_WITHIN = 5  # seconds
 CONNECTION_KEPT = 60  # seconds after its last use
@@ -79,8 +79,7 @@ class Door:
     """Knows how machines are entered."""
 
     def __init__(self, key: Path, known_hosts: Path, cloud_id: str) -> None:
-        # A state directory may lie too deep for the 108 characters of a socket's path.
-        self._sockets = Path(tempfile.gettempdir()) / f"dumont-{cloud_id[:16]}"
+        self._sockets = sockets_of(cloud_id)
         settings = {
             "User": "root",
             "IdentityFile": ssh_path(key),
