@@ -6,6 +6,7 @@ import base64
 import html
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rekindle.tables import link
 from rekindle.variables import BY_NAME, GPUS
 from rekindle.waiting import Timeout, wait_until
 from rekindle.wording import in_words, named
+from WatchedBrowser import WatchedBrowser
 
 SCREENSHOTS = "screenshots"
 PICTURES = {"provisioning": "12-failover-progress", "restoring": "13-failover-restoring"}
@@ -117,7 +119,8 @@ class PageLibrary:
         choice = browsers.choose(browser_path, page)
         browser = _browser()
         try:
-            with browsers.without_credentials():
+            with browsers.own_environment():
+                browser.renew_driver()
                 browser.new_browser(
                     browser="chromium",
                     headless=headless,
@@ -129,6 +132,7 @@ class PageLibrary:
             if explained is error:
                 raise
             raise explained from None
+        browser.watch()
         browser.new_context(viewport={"width": 1280, "height": 900}, locale="pt-BR")
         tell(f"Browser: {choice.path or 'that of Playwright'}{'' if headless else ', in a window'}, on {page}")
         return page
@@ -495,8 +499,30 @@ class PageLibrary:
         tell(f"Metrics: kept in the history of {test_name} in Dumont Cloud")
 
 
+class _Calls:
+    """The keywords of the browser library as methods; they fail as they do for Robot."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+
+    def watch(self) -> None:
+        """Watch the browser that was opened last, if the suite's library can."""
+        if isinstance(self._library, WatchedBrowser):
+            self._library.watch()
+
+    def renew_driver(self) -> None:
+        """Have the next browser started in the environment that this process has now, if the suite's library can."""
+        if isinstance(self._library, WatchedBrowser):
+            self._library.renew_driver()
+
+    def __getattr__(self, keyword: str) -> Any:
+        if isinstance(self._library, WatchedBrowser):
+            return partial(self._library.call, keyword)
+        return getattr(self._library, keyword)
+
+
 def _browser() -> Any:
-    return BuiltIn().get_library_instance("Browser")
+    return _Calls(BuiltIn().get_library_instance("Browser"))
 
 
 class _quiet:  # noqa: N801 - reads as a word in a with statement

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from rekindle.errors import Misconfigured
 from rekindle.http import is_loopback
+from rekindle.private_folder import place_for_sockets
 from rekindle.redaction import KNOWN, looks_secret
 
 # In this order. Debian's `chromium` is a shell script that complains; the program itself lies behind it.
@@ -31,6 +32,11 @@ NO_SCREEN = (
     "answers there). Leave it out, or run the whole command under `xvfb-run`."
 )
 SCREENLESS = "Missing X server"  # Chromium's words
+LONG_PATH = (
+    "The browser does not start, because the path of its directory for temporary files is too long for a socket, and "
+    "/tmp cannot be used: set TMPDIR to a directory with a short path."
+)
+TOO_LONG = "Socket path too long"  # Chromium's words
 
 
 @dataclass(frozen=True)
@@ -80,24 +86,30 @@ def _arguments(page: str, user: int) -> list[str]:
     if user == 0:  # its own sandbox refuses to work for root
         arguments.append("--no-sandbox")
     if is_loopback(urlsplit(page).hostname or ""):
-        # It has nobody to talk to but the page: so it asks no name server, and looks for no network either.
+        # It needs no address but the page's. Its own services ask name servers and proxies for many others.
         arguments.append("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")
+        arguments.append("--no-proxy-server")
     return arguments
 
 
 @contextmanager
-def without_credentials(environment: MutableMapping[str, str] = os.environ) -> Iterator[None]:
-    """Takes what is secret out of the environment for as long as the block runs.
+def own_environment(environment: MutableMapping[str, str] = os.environ) -> Iterator[None]:
+    """Give the browser and the program that drives it an environment of their own for as long as the block runs.
 
-    Who drives the browser inherits this process's environment, and so does the browser. Neither needs the user's keys.
+    They inherit this process's environment. It holds no secrets then, and its directory for temporary files is private
+    to this run: its path is short enough for the browser's sockets, and it is removed with the run.
     """
-    hidden = {name: value for name, value in environment.items() if looks_secret(name) or KNOWN.redact(value).names}
-    for name in hidden:
-        del environment[name]
+    before = dict(environment)
+    for name, value in before.items():
+        if looks_secret(name) or KNOWN.redact(value).names:
+            del environment[name]
+    environment["TMPDIR"] = str(place_for_sockets())
     try:
         yield
     finally:
-        environment.update(hidden)
+        environment.update({name: value for name, value in before.items() if environment.get(name) != value})
+        if "TMPDIR" not in before:
+            del environment["TMPDIR"]
 
 
 def explained(error: Exception) -> Exception:
@@ -107,4 +119,6 @@ def explained(error: Exception) -> Exception:
         return Misconfigured(HOW_TO_INSTALL)
     if SCREENLESS in text:
         return Misconfigured(NO_SCREEN)
+    if TOO_LONG in text:
+        return Misconfigured(LONG_PATH)
     return error

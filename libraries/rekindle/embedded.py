@@ -86,6 +86,11 @@ class EmbeddedCloud:
             )
 
     @property
+    def state_dir(self) -> Path | None:
+        """Its state directory; None if it is the default one of the command line."""
+        return self._state_dir
+
+    @property
     def environment(self) -> dict[str, str]:
         """Its addresses and credentials, under the names that a live target reads.
 

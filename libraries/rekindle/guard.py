@@ -35,13 +35,16 @@ from pydantic import BaseModel
 
 from rekindle.clearing import PATIENCE, Cleared, Clearing, Volumes, of_run
 from rekindle.dumont import DumontClient
+from rekindle.embedded import EmbeddedCloud
 from rekindle.errors import Mismatch, RekindleError, Unknown, Weather
 from rekindle.gcp import GcpClient
 from rekindle.guard_snapshots import Bucket, clear_snapshots
+from rekindle.http import PROXY_VARIABLES
 from rekindle.labels import label_prefix
 from rekindle.ledger import Ledger, process_identity
 from rekindle.market import MarketClient
 from rekindle.overtime import Overtime, outlived
+from rekindle.private_folder import remove_with_processes
 from rekindle.settings import Settings
 from rekindle.waiting import wait_until
 from rekindle.wording import named
@@ -54,7 +57,7 @@ LOOK = 2.0
 READY = "ready"
 DONE = "done"
 # What a Python needs to start and to reach the target. The rest of the environment may hold credentials.
-ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", *PROXY_VARIABLES)
 
 
 class GuardNotReady(RekindleError):
@@ -79,6 +82,7 @@ class Orders(BaseModel):
     gcp_token: str | None = None
     private_files: Path | None
     bucket: Bucket | None = None
+    temporary_cloud: Path | None = None
 
 
 class Guard:
@@ -93,6 +97,7 @@ class Guard:
         *,
         watches_cpu_cloud: bool = False,
         bucket: Bucket | None = None,
+        temporary_cloud: Path | None = None,
     ) -> None:
         """Starts nothing yet.
 
@@ -103,7 +108,9 @@ class Guard:
             private_files: a folder of the run that shall not outlive it either.
             watches_cpu_cloud: whether CPU standbys of the run are looked for at the CPU cloud as well.
             bucket: where snapshots are verified to be gone; None when the user has no key for it.
+            temporary_cloud: state directory of an embedded cloud that this run alone uses; removed after a crash.
         """
+        self._temporary_cloud = temporary_cloud
         self._bucket = bucket
         self._watches_cpu_cloud = watches_cpu_cloud
         self._private_files = private_files
@@ -253,6 +260,7 @@ class Guard:
             gcp_token=settings.gcp_access_token.get_secret_value() if settings.gcp_access_token else None,
             private_files=self._private_files,
             bucket=self._bucket,
+            temporary_cloud=self._temporary_cloud,
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
         with contextlib.suppress(BrokenPipeError):
@@ -306,7 +314,7 @@ def main() -> None:
     overtime = Overtime(clearing(), ledger, orders.run_id, say)
     done = _wait_for_end(orders, commands, overtime)
     say("the run says that it is done" if done else "the run has ended without a word")
-    if orders.private_files and not done:
+    if orders.private_files and not done:  # it may hold credentials
         shutil.rmtree(orders.private_files, ignore_errors=True)
     try:
         rents = ledger.open_rents(orders.run_id)
@@ -325,6 +333,12 @@ def main() -> None:
     snapshots = clear_snapshots(orders, dumont, ledger, say, {*cleared.destroyed}, done=done)
     cleared.snapshots, cleared.snapshots_left = snapshots.deleted, snapshots.unsettled
     _answer(json.dumps(asdict(cleared)))
+    if orders.private_files and not done:
+        remove_with_processes(orders.private_files)
+    if orders.temporary_cloud and not done:
+        with contextlib.suppress(RekindleError, OSError):
+            EmbeddedCloud(orders.temporary_cloud).remove()
+            say(f"removed the temporary cloud in {orders.temporary_cloud}")
 
 
 def _spare_when_memory_runs_out() -> str | None:

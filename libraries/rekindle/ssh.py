@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from rekindle.errors import Misconfigured, Mismatch, RekindleError, Unknown
+from rekindle.private_folder import place_for_sockets
 from rekindle.quoting import ssh_path
 from rekindle.waiting import Timeout
 
@@ -399,8 +400,7 @@ class _Connection:
     """The connection that the calls share: an ssh master that lives as long as we hold its standard input."""
 
     def __init__(self, ssh: list[str], target: str) -> None:
-        # A socket's path may have about 90 characters, and the user's TMPDIR can be longer.
-        self._directory = Path(tempfile.mkdtemp(prefix="rekindle-", dir="/tmp"))
+        self._directory = Path(tempfile.mkdtemp(prefix="ssh-", dir=place_for_sockets()))
         self._remove = weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         self._errors = self._directory / "errors"
         self.socket = self._directory / "ssh"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Collection, Mapping
@@ -34,6 +33,7 @@ from rekindle.ledger import Ledger, process_identity
 from rekindle.local_space import LocalSpace, SpaceFirst
 from rekindle.market import MarketClient
 from rekindle.objects import ObjectStore
+from rekindle.private_folder import PrivateFolder, remove_abandoned
 from rekindle.redaction import KNOWN
 from rekindle.rented import RentedMachine
 from rekindle.renting import Renter
@@ -119,8 +119,8 @@ class Target:
         swept: what it did when the target was opened; None when it could not look.
         snapshots: the snapshots that this run causes.
         snapshot_sweeper, swept_snapshots: as `sweeper` and `swept`, for snapshots.
-        folder: private files of this run, removed with it.
         space: the disks of this computer that must have space before each rent.
+        private_folder: holds private files of this run, and is removed with it.
     """
 
     choice: Choice
@@ -142,8 +142,8 @@ class Target:
     snapshots: RunSnapshots
     snapshot_sweeper: SnapshotSweeper
     swept_snapshots: SweptSnapshots | None
-    folder: Path
     space: LocalSpace
+    private_folder: PrivateFolder
     gcp: GcpClient | None = None
     machines: dict[int, RentedMachine] = field(default_factory=dict)
     audited: dict[str, Stored] = field(default_factory=dict)
@@ -184,7 +184,7 @@ class Target:
         if self.gcp is None and "gcp" not in self.declined:
             self.settings.require(*GCP_SETTINGS)
         if self._standbys is None:
-            known_hosts = self.folder / "known_hosts"
+            known_hosts = self.private_folder.path / "known_hosts"
             self._standbys = Standbys(
                 self.dumont,
                 self.gcp,
@@ -341,16 +341,24 @@ def embedded_cloud(state_dir: StateDir | None) -> EmbeddedCloud:
 
 @cache
 def _temporary_cloud(*, breakable: bool) -> EmbeddedCloud:
-    cloud = EmbeddedCloud(Path(tempfile.mkdtemp(prefix="rekindle-cloud-")), breakable=breakable)
-    atexit.register(_remove, cloud)
+    folder = PrivateFolder("cloud")
+    cloud = EmbeddedCloud(folder.path, breakable=breakable)
+    atexit.register(_remove, cloud, folder)
     return cloud
 
 
-def _remove(cloud: EmbeddedCloud) -> None:
+def _remove(cloud: EmbeddedCloud, folder: PrivateFolder) -> None:
     """At the end of the process: the guard first, which could not settle anything on a cloud that is gone."""
     with suppress(RekindleError):
         close()
     cloud.remove()
+    folder.remove()
+
+
+def _remove_abandoned_cloud(folder: Path) -> None:
+    """Remove the cloud of a run that was killed together with its watchdog. What cannot be removed stays."""
+    with suppress(RekindleError, OSError):
+        EmbeddedCloud(folder).remove()
 
 
 def close() -> None:
@@ -374,7 +382,7 @@ def close() -> None:
             if client:
                 client.close()
         tempfile.tempdir = None
-        shutil.rmtree(target.folder, ignore_errors=True)
+        target.private_folder.remove()
 
 
 def _open(choice: Choice) -> Target:
@@ -422,7 +430,9 @@ def _open(choice: Choice) -> Target:
     swept_snapshots, more_trouble = _swept_snapshots(snapshot_sweeper)
     limit_usd = math.inf if choice.budget_usd is None else choice.budget_usd  # the embedded cloud is free
     budget = Budget(limit_usd)
-    folder = Path(tempfile.mkdtemp(prefix="rekindle-"))
+    remove_abandoned(_remove_abandoned_cloud)
+    private_folder = PrivateFolder("run")
+    folder = private_folder.path
     space = LocalSpace({"the directory of temporary files (TMPDIR)": folder.parent, "that of the ledger": STATE_DIR})
     # Every temporary file of this run lies in one folder, and the guard removes that when the run is killed: for a
     # moment such files hold credentials.
@@ -434,6 +444,7 @@ def _open(choice: Choice) -> Target:
         private_files=folder,
         watches_cpu_cloud=gcp is not None,
         bucket=Bucket.of(settings),
+        temporary_cloud=embedded.state_dir if embedded and isinstance(choice.state_dir, str) else None,
     )
     books = Books(run_id, limit_usd)
     destroyer = Destroyer(dumont, market, ledger, budget, ended=books.machine_ended)
@@ -476,8 +487,8 @@ def _open(choice: Choice) -> Target:
         snapshot_sweeper=snapshot_sweeper,
         swept_snapshots=swept_snapshots,
         machines=machines,
-        folder=folder,
         space=space,
+        private_folder=private_folder,
     )
 
 

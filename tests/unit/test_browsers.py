@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from rekindle import browsers
-from rekindle.browsers import choose, explained, without_credentials
+from rekindle.browsers import choose, explained, own_environment
 from rekindle.errors import Misconfigured
+from rekindle.private_folder import place_for_sockets
 from rekindle.redaction import Redactor
 
 LOCAL, ELSEWHERE = "http://127.0.0.1:4890", "https://dumont.example"
 NO_NAMES = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"
+NO_PROXY = "--no-proxy-server"
 
 
 @pytest.fixture
@@ -65,9 +67,9 @@ def test_that_of_playwright() -> None:
 @pytest.mark.parametrize(
     ("page", "user", "arguments"),
     [
-        (LOCAL, 0, ("--no-sandbox", NO_NAMES)),
-        (LOCAL, 1000, (NO_NAMES,)),
-        ("http://localhost:1", 1000, (NO_NAMES,)),
+        (LOCAL, 0, ("--no-sandbox", NO_NAMES, NO_PROXY)),
+        (LOCAL, 1000, (NO_NAMES, NO_PROXY)),
+        ("http://localhost:1", 1000, (NO_NAMES, NO_PROXY)),
         (ELSEWHERE, 1000, ()),
     ],
 )
@@ -80,6 +82,8 @@ def test_what_playwright_says_is_explained() -> None:
     assert "rfbrowser install chromium" in str(explained(missing))
     screenless = AssertionError("browserType.launch: Target page has been closed\n[err] Missing X server or $DISPLAY\n")
     assert str(explained(screenless)).startswith("HEADLESS:False shows the browser's window, and there is no screen")
+    long = AssertionError("browserType.launch: closed\n[err] FATAL:x.cc:315] Socket path too long: /x/SingletonSocket.")
+    assert str(explained(long)).endswith("set TMPDIR to a directory with a short path.")
     other = AssertionError("Page crashed")
     assert explained(other) is other
 
@@ -90,7 +94,14 @@ def test_the_browser_inherits_no_credentials(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(browsers, "KNOWN", known)
     before = {"PATH": "/bin", "VAST_API_KEY": "short", "NOTE": "it is c4n4ry-0f-4-p4ssw0rd", "SSH_KEY_PATH": "/key"}
     environment = dict(before)
-    with without_credentials(environment):
-        assert environment == {"PATH": "/bin", "SSH_KEY_PATH": "/key"}
+    with own_environment(environment):
+        assert environment == {"PATH": "/bin", "SSH_KEY_PATH": "/key", "TMPDIR": str(place_for_sockets())}
         environment["PLAYWRIGHT_BROWSERS_PATH"] = "0"
     assert environment == before | {"PLAYWRIGHT_BROWSERS_PATH": "0"}
+
+
+def test_the_directory_of_the_user_is_set_again() -> None:
+    environment = {"TMPDIR": f"/{'x' * 150}"}
+    with own_environment(environment):
+        assert len(environment["TMPDIR"]) < 70
+    assert environment == {"TMPDIR": f"/{'x' * 150}"}

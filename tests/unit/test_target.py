@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_an_opened_target_is_shared(variables: dict[str, str]) -> None:
 
 
 def test_a_closed_target_leaves_no_file(variables: dict[str, str]) -> None:
-    folder = opened(variables).folder
+    folder = opened(variables).private_folder.path
     assert folder.is_dir()
     target.close()
     assert not folder.exists()
@@ -277,13 +278,13 @@ def test_a_witness_that_does_not_exist_is_told() -> None:
 
 
 def test_a_temporary_cloud_is_one_for_the_whole_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_exit: list[object] = []
+    at_exit: list[tuple[Any, ...]] = []
     monkeypatch.setattr(atexit, "register", lambda *call: at_exit.append(call))
     target._temporary_cloud.cache_clear()
     first = target.embedded_cloud("temporary")
     assert target.embedded_cloud("temporary") is first
     assert target.embedded_cloud(None) is not first
-    assert at_exit == [(target._remove, first)]
-    assert first._state_dir
-    first._state_dir.rmdir()
+    ((at_end, removed, folder),) = at_exit
+    assert (at_end, removed, folder.path) == (target._remove, first, first.state_dir)
+    folder.remove()
     target._temporary_cloud.cache_clear()
