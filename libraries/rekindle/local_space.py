@@ -15,7 +15,7 @@ MB = 10**6  # bytes
 SIZE = 20 * MB  # logs, screenshots and reports of a run
 FILES = 100  # inodes
 # How programs and services say that a disk is full.
-NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|disk .* is full", re.IGNORECASE)
+NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|disk .* is (?:too )?full", re.IGNORECASE)
 
 
 class LocalSpace:
