@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 MB = 1_000_000
+FILLING = "filling"  # the file that takes the space
 PLACE = "REKINDLE_SMALL_DISK"  # the variable that names the disk to the tests on it
 
 
@@ -54,7 +55,7 @@ def place() -> Path:
 
 def fill(folder: Path, leave: int = 0) -> Path:
     """Fill a file system up to `leave` bytes. Return the file that takes the space."""
-    file = folder / "filling"
+    file = folder / FILLING
     with file.open("ab", buffering=0) as stream:
         while (free := shutil.disk_usage(folder).free - leave) > 0:
             try:
