@@ -37,11 +37,10 @@ class WatchedBrowser(Browser):  # type: ignore[misc]  # the library has no type 
 
     ROBOT_LIBRARY_SCOPE = "GLOBAL"
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._process: psutil.Process | None = None
-        self._keywords_running = 0
-        self._playwright: Any = None
-        super().__init__(*args, **options)
+    # Not set in an `__init__`, whose signature would hide the types of the library's own arguments from Robot.
+    _playwright: Any
+    _process: psutil.Process | None = None
+    _keywords_running = 0
 
     def watch(self) -> None:
         """Watch the browser that was opened last, until it is closed."""
