@@ -118,6 +118,7 @@ class Results:
             return
         values = [str(built_in.get_variable_value(f"${name}")) for name in FILES]
         files = [Path(value).resolve() for value in values if value != "NONE"]
+        atexit.unregister(_close)  # every library that is a listener comes here
         atexit.register(_close, run, files, kept)
 
 

@@ -94,6 +94,14 @@ def test_each_run_keeps_its_log_and_reports(folder: Path) -> None:
     assert not names(first) & names(second) & reports
 
 
+def test_a_run_of_several_libraries_is_closed_once(folder: Path) -> None:
+    """Each of them brings the listener that closes it."""
+    suite = folder / "plan" / "wake.robot"
+    suite.write_text(suite.read_text().replace("Suite Setup", "Library           ProvisioningLibrary\nSuite Setup"))
+    run(folder, "robot", "--outputdir", "results", "plan/wake.robot")
+    assert [path.name for path in (folder / "results" / "runs").iterdir()] == [kept(folder)[-1].name]
+
+
 def test_the_number_of_kept_runs_is_limited(folder: Path) -> None:
     for _ in range(2):
         run(folder, "robot", "--outputdir", "results", "--variable", "KEPT_RUNS:1", "plan/wake.robot")
