@@ -84,6 +84,7 @@ class Dumont(Listing, Protocol):
 class Market(destruction.Market, Protocol):
     """What of the market is needed besides."""
 
+    def instance(self, instance_id: int, /) -> MarketInstance | None: ...
     def offers(self, max_price: float, disk_gb: float, gpu_name: str | None = None, /) -> list[int]: ...
     def gpu_names(self) -> list[str]: ...
 
@@ -709,12 +710,12 @@ class Renter:
 
     def _full_disk(self, rented: RentedMachine) -> str | None:
         """Return what the market says of a machine that did not boot because a disk is full; None of any other."""
-        row = None
+        words = None
         if self._market:
             with suppress(RekindleError):  # the machine must be destroyed all the same
                 row = self._market.instance(rented.id)
-        words = getattr(row, "status_msg", None) or ""
-        return words if NO_SPACE.search(words) else None
+                words = row.status_msg if row else None
+        return words if words and NO_SPACE.search(words) else None
 
     def _twins(self, rented: RentedMachine, label: str, call: str) -> str | None:
         """Destroys what one call has made beside the machine, under the label that was asked for; says so.

@@ -91,8 +91,12 @@ class RunFolder:
         self.open_path.mkdir(parents=True, exist_ok=True)
         document = {"run": self.run_id, "owner": self.owner, "begun": self.begun}
         written = self.open_path / f"{OWNER}-{secrets.token_hex(4)}"
-        written.write_text(json.dumps(document) + "\n")
-        written.replace(self.open_path / OWNER)
+        try:
+            written.write_text(json.dumps(document) + "\n")
+            written.replace(self.open_path / OWNER)
+        except OSError:
+            written.unlink(missing_ok=True)
+            raise
         for dead in [run for run in _dead(self.output_dir) if run.run_id != self.run_id]:
             pabot = (dead.open_path / WAITING).exists()  # a killed `robot` leaves no log
             dead.close(written_by_robot(dead, until=self.begun) if pabot else ())

@@ -58,6 +58,7 @@ class FakeCloud:
     billed_volumes: list[Volume] = field(default_factory=list)
     now: float = 1000.0
     boots_into: str | None = "running"
+    status_message: str | None = None
     answers: bool = True
     gpu: str = "NVIDIA RTX A4000\n"  # as each machine tells it
     calls: list[str] = field(default_factory=list)
@@ -160,7 +161,7 @@ class FakeMarket:
                 contract.label,
                 "running",
                 contract.status,
-                None,
+                self.cloud.status_message,
                 "RTX A4000",
                 contract.price,
                 100.0,

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from rekindle.errors import Unknown
-from rekindle.http import AnswerLost, JsonClient, NotReachable, RateLimited, Refused
+from rekindle.http import AnswerLost, JsonClient, NotReachable, RateLimited, Refused, StorageFull
 
 URL = "http://127.0.0.1:8766"
 Answer = httpx2.Response | httpx2.TransportError
@@ -97,6 +97,15 @@ def test_other_errors_are_told_at_once() -> None:
         assert str(refused.value) == f"Dumont API refused GET /x with {status}: no."
         assert (refused.value.status, refused.value.text) == (status, "no.")
         assert service.pauses == []
+
+
+def test_a_full_disk_of_the_service_is_unknown_and_told_at_once() -> None:
+    service = Service(answer(507, {"error": "The disk of the computer is too full"}))
+    with pytest.raises(StorageFull) as full:
+        service.client().post("/x", {})
+    assert isinstance(full.value, Unknown)
+    assert str(full.value) == "UNKNOWN: Dumont API refused POST /x with 507: The disk of the computer is too full."
+    assert (full.value.status, service.pauses) == (507, [])
 
 
 @pytest.mark.parametrize("trouble", [RESET, TOO_LATE, httpx2.WriteError("broken pipe")])

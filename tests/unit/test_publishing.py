@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from robot import running
 
 LIBRARY = """
@@ -47,6 +48,21 @@ def _published(tmp_path: Path, suite: str) -> dict[str, Any]:
     )
     (report,) = tmp_path.glob("*_report_*.json")
     return dict(json.loads(report.read_text()))
+
+
+def test_a_report_that_cannot_be_written_leaves_the_verdict(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in the way").write_text("A file, where the output directory would be.")
+    library = tmp_path / "checks.py"
+    library.write_text(LIBRARY)
+    quiet, warnings = io.StringIO(), io.StringIO()
+    done = running.TestSuite.from_string(SUITE.format(library=library)).run(
+        output=None, outputdir=str(tmp_path / "in the way"), stdout=quiet, stderr=warnings
+    )
+    (test,) = done.suite.tests
+    assert test.message.endswith("The last error was: Snapshot 41 cannot be restored. Details.")
+    assert "teardown" not in test.message
+    assert "A report is missing: " in warnings.getvalue()
+    assert "✗ Snapshot 41 cannot be restored" in capfd.readouterr().out
 
 
 def test_the_check_that_failed_is_listed_with_its_values(tmp_path: Path) -> None:

@@ -483,6 +483,15 @@ def test_a_final_state_ends_the_wait_at_once(house: House, status: str) -> None:
     house.nothing_is_left()
 
 
+def test_a_machine_that_does_not_boot_because_a_disk_is_full_is_no_weather(house: House) -> None:
+    house.cloud.boots_into = "exited"
+    house.cloud.status_message = "The disk of the computer is too full. The machine did not boot."
+    assert house.failure(Unknown).startswith(
+        "UNKNOWN: The disk of the computer is too full. The machine did not boot. Instance not ready: "
+    )
+    house.nothing_is_left()
+
+
 def test_ssh_that_is_refused_is_told_as_such(house: House) -> None:
     house.cloud.answers = False
     assert house.failure(Weather, ready_timeout=60) == (
