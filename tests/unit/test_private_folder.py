@@ -121,9 +121,9 @@ def test_programs_that_work_in_an_abandoned_folder_are_ended(abandoned: Callable
 
 @pytest.mark.parametrize("length", [LONGEST_PLACE, LONGEST_PLACE + 1, 70, 150])
 def test_its_path_leaves_room_for_sockets(length: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    long = tmp_path / ("x" * 200)
-    monkeypatch.setattr(tempfile, "tempdir", str(long)[:length])
-    assert place() == (Path(str(long)[:length]) if length <= LONGEST_PLACE else SHORT_PLACE)
+    long = "/" + "x" * 200
+    monkeypatch.setattr(tempfile, "tempdir", long[:length])
+    assert place() == (Path(long[:length]) if length <= LONGEST_PLACE else SHORT_PLACE)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     folder = PrivateFolder("run")
