@@ -46,7 +46,7 @@ class Types:
     @classmethod
     def of(cls, libraries: list[Path]) -> Types:
         """Return the types that the annotations of keyword libraries state."""
-        types = cls(named={one.name: one.type for one in RETURNED})
+        types = cls(named={known.name: known.type for known in RETURNED})
         for file in libraries:
             library = getattr(importlib.import_module(file.stem), file.stem)
             for name, keyword in inspect.getmembers(library, lambda member: hasattr(member, "robot_name")):
@@ -78,12 +78,12 @@ def normal(keyword: str) -> str:
 def is_ours(kind: Any) -> bool:
     """Return whether a type, or one of several in a union, is a class of this project."""
     kinds = get_args(kind) or (kind,)
-    return any(isinstance(one, type) and one.__module__.partition(".")[0] in OURS for one in kinds)
+    return any(isinstance(part, type) and part.__module__.partition(".")[0] in OURS for part in kinds)
 
 
 def in_library(documentation: LibraryDoc, types: Types) -> Iterator[str]:
     """Yield what is wrong in the documentation of a keyword library, in one sentence each."""
-    shown = {one.name for one in documentation.type_docs}
+    shown = {described.name for described in documentation.type_docs}
     yield from (f"{documentation.name}: {wrong}" for wrong in in_prose(documentation.doc, types))
     for keyword in documentation.keywords:
         place = f"{documentation.name}: {keyword.name}"
@@ -93,9 +93,9 @@ def in_library(documentation: LibraryDoc, types: Types) -> Iterator[str]:
         for name in re.findall(r"(?<!\[)`([a-z_]+(?:\.[a-z_]+)*)`", text) if is_ours(kind) else ():
             yield from (f"{place} documents `{name}`, but {wrong}" for wrong in _missing(kind, name))
         yield from (
-            f"{place} returns {one.__name__}, which library_parts/returned.py does not document"
-            for one in (get_args(kind) or (kind,))
-            if is_ours(one) and one.__name__ not in shown
+            f"{place} returns {part.__name__}, which library_parts/returned.py does not document"
+            for part in (get_args(kind) or (kind,))
+            if is_ours(part) and part.__name__ not in shown
         )
 
 
@@ -124,9 +124,9 @@ def wrong_attributes(documentations: list[LibraryDoc]) -> list[str]:
     for _ in range(2):  # a user keyword may return what another one returns
         for text in texts.values():
             types.add_user_keywords(text)
-    wrong = [one for documentation in documentations for one in in_library(documentation, types)]
-    wrong += [f"{page.name} shows {one}" for page in PAGES for one in in_prose(page.read_text(), types)]
-    return wrong + [f"{place} uses {one}" for place, text in texts.items() for one in in_suite(text, types)]
+    wrong = [error for documentation in documentations for error in in_library(documentation, types)]
+    wrong += [f"{page.name} shows {error}" for page in PAGES for error in in_prose(page.read_text(), types)]
+    return wrong + [f"{place} uses {error}" for place, text in texts.items() for error in in_suite(text, types)]
 
 
 def _missing(kind: Any, path: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 # SQLite writes to the pages of a file that it has already, so a reserve in the database and in its log lets records
 # be changed and deleted on a full disk: machines can still be destroyed there.
 _RESERVE = 1 << 20  # bytes
-_PAGES_IN_LOG = 200  # from so many pages on, the log is written to the database and begins anew; less than the reserve
+_PAGES_IN_LOG = 200  # size at which the log is written back and begins anew; smaller than the reserve
 
 
 class Records:

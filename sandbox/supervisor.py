@@ -155,7 +155,7 @@ class Supervisor:
                 raise PartFailed(running.part.failed(died, running.process.returncode))
 
     def _stop(self) -> None:
-        with suppress(OSError):  # somebody has removed the state directory
+        with suppress(OSError):  # the state directory was removed
             self._note("stopping")
         for part in self._parts:
             if running := self._running.get(part.name):

@@ -104,7 +104,7 @@ RETURNED = (
 
 def converters(*types: type[Any]) -> dict[type, Converter]:
     """Return the converters for `@library(converters=…)`: of the types that its keywords return or take."""
-    return {one.type: one.converter() for one in RETURNED if one.type in types}
+    return {known.type: known.converter() for known in RETURNED if known.type in types}
 
 
 def attribute_type(owner: Any, path: str) -> Any:

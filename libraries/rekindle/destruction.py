@@ -237,27 +237,27 @@ class Destroyer:
 
     def _rescue(self, rented: RentedMachine, claim: str, traces: Sequence[str]) -> Mismatch:
         """Saves the money first, then returns the error that tells everything."""
-        told = f"{claim}, but {_in_words(traces)}."
+        finding = f"{claim}, but {_in_words(traces)}."
         by_hand = f"Destroy it at the market: `vastai destroy instance {rented.id}`."
         if not self._market:
             return self._still_there(
-                traces, f"{told} {by_hand} (Rekindle has no VAST_API_KEY, so it could not do that itself.)"
+                traces, f"{finding} {by_hand} (Rekindle has no VAST_API_KEY, so it could not do that itself.)"
             )
         begun = self._clock.now()
         try:
             self._market.destroy(rented.id)
             left = self._wait_until_unseen(rented, self._observers(rented), self._patience)
         except RekindleError as error:
-            return self._still_there(traces, f"{told} {by_hand} Rekindle tried that and failed: {error}")
+            return self._still_there(traces, f"{finding} {by_hand} Rekindle tried that and failed: {error}")
         seconds = self._clock.now() - begun
         if left:
             return self._still_there(
                 traces,
-                f"{told} {by_hand} Rekindle did that, but {seconds:.0f} s later {_in_words(left)}. Look yourself.",
+                f"{finding} {by_hand} Rekindle did that, but {seconds:.0f} s later {_in_words(left)}. Look yourself.",
             )
-        self._close(rented, f"destroyed at the market, because {told}", rented.cost(self._clock.now()))
+        self._close(rented, f"destroyed at the market, because {finding}", rented.cost(self._clock.now()))
         return self._still_there(
-            traces, f"{told} Rekindle has destroyed it at the market itself; it was gone after {seconds:.1f} s."
+            traces, f"{finding} Rekindle has destroyed it at the market itself; it was gone after {seconds:.1f} s."
         )
 
     @staticmethod

@@ -20,7 +20,7 @@ exec 3<&0
 # The kernel schedules session by session, and `nice` counts only within one: so this session is made nice as a whole.
 { echo 5 >/proc/self/autogroup; } 2>/dev/null || true
 
-# Tells of the disk of a folder, when restic has failed on it: without that nobody can say whose disk is full.
+# Report the size of a folder's disk when restic failed on it, so that the caller knows whose disk is full.
 tell_disk() { stat --file-system --format="%n is on a disk of %b blocks of %S bytes, %a of them free" -- "$1" >&2; }
 
 # Runs `meanwhile` beside restic, with its process id, where the script has such a function.

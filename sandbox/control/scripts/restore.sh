@@ -6,7 +6,7 @@ shift 2
 mkdir -p -- "$target" || exit
 staging=$target/.dumont-restore
 rm -rf -- "$staging" || exit
-# The status first: what tells of the disk must see it as it was when restic failed.
+# The status first: the report on the disk must see it as it was when restic failed.
 trap 'code=$?; [[ $code == 0 ]] || tell_disk "$target"; rm -rf -- "$private" "$staging"' EXIT
 exec 4>&1
 # restic 0.14 does not tell how far a restore has come: what it has written does. Nothing here starts a process.
