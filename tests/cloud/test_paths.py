@@ -72,6 +72,7 @@ def test_a_snapshot_is_taken_restored_and_mirrored(odd_cloud: CloudUnderTest, ap
         assert standby.run(SUMS).stdout.decode() == sums
 
 
+@pytest.mark.nightly
 def test_phase_3_passes(odd_cloud: CloudUnderTest, tmp_path: Path) -> None:
     folder = tmp_path / CHECKOUT
     folder.mkdir()
